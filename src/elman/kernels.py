@@ -1,0 +1,80 @@
+"""Which way an operation is computed: by the native module, by torch, or by the readable reference.
+
+This file is the only importer of `elman._native`, the C++ module built from csrc/. Where that module is not
+there, everything still works through torch; nothing else in the package needs to know.
+
+The environment variable ELMAN_KERNELS chooses, and is read at each call, so that a test or a notebook can
+change it between two calls:
+
+    auto       the fastest way that serves the case (the default, also when the variable is empty)
+    native     the native module, or an error where it is missing or does not serve the case
+    torch      torch operations only, never the native module
+    reference  the readable definition that the other ways are compared with
+"""
+
+import os
+from types import ModuleType
+from typing import Literal, cast
+
+from elman.errors import ConfigError, KernelError
+
+Mode = Literal["auto", "native", "torch", "reference"]
+
+VARIABLE = "ELMAN_KERNELS"
+MODES: tuple[Mode, ...] = ("auto", "native", "torch", "reference")
+
+_native: ModuleType | None
+_import_error: ImportError | None
+try:
+    # The dotted form, because its error tells a module that is missing from one that cannot be loaded.
+    import elman._native as _native  # noqa: PLR0402
+except ImportError as error:  # kept, and told by native_status() and native_module()
+    _native, _import_error = None, error
+else:
+    _import_error = None
+
+
+def mode() -> Mode:
+    """The way asked for by ELMAN_KERNELS, read at each call.
+
+    Raises ConfigError when the variable holds any other word.
+    """
+    value = os.environ.get(VARIABLE, "") or "auto"
+    if value not in MODES:
+        raise ConfigError(f"{VARIABLE}={value!r}: expected one of {', '.join(MODES)}; correct it or unset it")
+    return cast("Mode", value)
+
+
+def native_available() -> bool:
+    """Whether the native module is there and may be used by this process."""
+    return _native is not None
+
+
+def native_status() -> str:
+    """One sentence: the native module that is loaded, or why there is none."""
+    if _native is not None:
+        return f"native module {_native.version()} built with {_native.compiler()}, loaded"
+    if isinstance(_import_error, ModuleNotFoundError):
+        return (
+            "no native module: elman was installed without it, because no C++ compiler was found or the build "
+            "failed; install elman again with `pip install -v` to see the build's own message"
+        )
+    return f"no native module: it is installed but cannot be loaded ({_import_error})"
+
+
+def native_module() -> ModuleType:
+    """The native module itself.
+
+    Raises KernelError, with the reason and the way out, where it is not there.
+    """
+    if _native is None:
+        raise KernelError(f"{native_status()}; or set {VARIABLE}=auto to compute with torch") from _import_error
+    return _native
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The vector instruction sets of the running CPU that kernels may use, from narrow to wide.
+
+    Of avx2, fma, avx512f, avx512_bf16, avx512_vnni and neon; empty where there is no native module to ask.
+    """
+    return () if _native is None else tuple(_native.instruction_sets())
