@@ -1,0 +1,1 @@
+"""elman: recurrent sequence models on PyTorch. Train on your own data, decode, stream, look inside."""

@@ -1,0 +1,110 @@
+"""Combinators: cells made of cells.
+
+Shapes: T time, N batch; the layers' sizes follow each other, cells[l].output_size = cells[l + 1].input_size.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from elman import counter
+from elman.cells.base import Cell, Combinator, Record, State
+from elman.errors import ConfigError, ShapeError
+
+
+class StackState(NamedTuple):
+    layers: tuple[State, ...]
+    step: Tensor
+    """(N,) int64: how many steps each element has made; the place of its dropout masks."""
+
+
+class Stack(Combinator):
+    """Cells on top of each other, each fed with the outputs of the one below.
+
+        x_0 = D_0(x)        x_(l+1) = [x_l +] cell_l(D_l(x_l))        output = D_L(x_L)
+
+    D is dropout: of the input (`dropout_in`), between layers (`dropout`), of the output (`dropout_out`), in training
+    mode only. residual adds a layer's input to its output where the sizes allow it. Masks are a function of
+    (seed, element, step, layer, unit), so that chunks equal the whole; `reseed` gives a new set, as a training loop
+    does before every update. A reset does not rewind an element's count of steps: its masks do not repeat.
+    Records what its cells record, as "0.i" for i of the lowest one.
+    Raises ShapeError where sizes do not follow each other, ConfigError for a probability outside [0, 1).
+    """
+
+    def __init__(
+        self, cells: Sequence[Cell], *, dropout: float = 0.0, dropout_in: float = 0.0, dropout_out: float = 0.0,
+        residual: bool = False, seed: int = 0,
+    ) -> None:
+        if not cells:
+            raise ShapeError("Stack: expected at least one cell, got none")
+        super().__init__(cells[0].input_size, cells[-1].hidden_size)
+        for layer, (below, above) in enumerate(zip(cells, cells[1:], strict=False)):
+            if below.output_size != above.input_size:
+                raise ShapeError(
+                    f"Stack: cell {layer} gives outputs of size {below.output_size}, cell {layer + 1} takes {above.input_size}"
+                )
+        for name, value in (("dropout", dropout), ("dropout_in", dropout_in), ("dropout_out", dropout_out)):
+            if not 0 <= value < 1:
+                raise ConfigError(f"Stack: {name} must be at least 0 and below 1, got {value}")
+        self.cells = nn.ModuleList(cells)
+        self.probabilities = (dropout_in, *[dropout] * (len(cells) - 1), dropout_out)
+        self.residual = residual
+        self.reseed(seed)
+
+    @property
+    def output_size(self) -> int:
+        return self.cells[-1].output_size
+
+    def reseed(self, seed: int) -> None:
+        """Draws all later masks from a new key."""
+        self._keys = tuple(counter.child(seed, place) for place in range(len(self.probabilities)))
+
+    def initial_state(self, batch_size: int) -> StackState:
+        layers = tuple(cell.initial_state(batch_size) for cell in self.cells)
+        device = next((p.device for p in self.parameters()), None)
+        return StackState(layers, torch.zeros(batch_size, dtype=torch.int64, device=device))
+
+    def reset(self, state: StackState, where: Tensor) -> StackState:
+        layers = tuple(cell.reset(s, where) for cell, s in zip(self.cells, state.layers, strict=True))
+        return StackState(layers, state.step)
+
+    def step(self, x: Tensor, state: StackState, record: Record | None = None) -> tuple[Tensor, StackState]:
+        layers = []
+        for layer, (cell, inner) in enumerate(zip(self.cells, state.layers, strict=True)):
+            shown: Record | None = None if record is None else {}
+            prepared = cell.prepare(self._drop(x, layer, state.step)[None])
+            output, inner = cell.step(_first(prepared), inner, *([] if shown is None else [shown]))
+            x = self._join(x, output)
+            layers.append(inner)
+            if record is not None:
+                record.update({f"{layer}.{name}": value for name, value in shown.items()})
+        return self._drop(x, len(layers), state.step), StackState(tuple(layers), state.step + 1)
+
+    def whole(
+        self, run: Callable[[Cell, Tensor, State], tuple[Tensor, State]], inputs: Tensor, state: StackState,
+        lengths: Tensor | None,
+    ) -> tuple[Tensor, StackState]:
+        x, time = inputs, inputs.shape[0]
+        steps = state.step + torch.arange(time, device=state.step.device)[:, None]
+        layers = []
+        for layer, (cell, inner) in enumerate(zip(self.cells, state.layers, strict=True)):
+            output, inner = run(cell, self._drop(x, layer, steps), inner)
+            x = self._join(x, output)
+            layers.append(inner)
+        made = time if lengths is None else lengths
+        return self._drop(x, len(layers), steps), StackState(tuple(layers), state.step + made)
+
+    def _drop(self, x: Tensor, place: int, steps: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return counter.dropout(x, self.probabilities[place], self._keys[place], steps)
+
+    def _join(self, x: Tensor, output: Tensor) -> Tensor:
+        return x + output if self.residual and x.shape == output.shape else output
+
+
+def _first(prepared: Tensor | tuple) -> Tensor | tuple:
+    """The slice at time 0 of what `prepare` returned."""
+    return prepared[0] if isinstance(prepared, Tensor) else tuple(_first(part) for part in prepared)

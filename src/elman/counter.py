@@ -1,0 +1,70 @@
+"""Random numbers from a counter: a pure function of a key and of the place where the number is used.
+
+A dropout mask or a sampled symbol drawn this way does not depend on the order of drawing: a sequence computed
+in chunks equals the whole, a resumed run repeats what an uninterrupted one would have drawn, and no generator
+state has to be saved. The mixing function is the 32-bit finalizer with two multiplications found by
+C. Wellons ("Prospecting for hash functions", 2018; bias about 0.17 of 2^-32), applied once per coordinate.
+
+    mix(x) = x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15; x *= 0x846ca68b; x ^= x >> 16
+    uniform(key, a, b) = mix(mix(mix(key) ^ a) ^ b) / 2^32, in [0, 1) on a grid of 2^-24
+
+Shapes: coordinates are integer tensors that broadcast against each other.
+"""
+
+import torch
+from torch import Tensor
+
+_FIRST = 0x7FEB352D
+_SECOND = 0x846CA68B - (1 << 32)  # as a signed 32-bit integer
+_WORD = (1 << 32) - 1
+
+
+def _signed(value: int) -> int:
+    value &= _WORD
+    return value - (1 << 32) if value >> 31 else value
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finalizer on int32 (wrapping products; >> of a negative number is made logical by a mask)."""
+    x = x ^ ((x >> 16) & 0xFFFF)
+    x = x * _FIRST
+    x = x ^ ((x >> 15) & 0x1FFFF)
+    x = x * _SECOND
+    return x ^ ((x >> 16) & 0xFFFF)
+
+
+def bits(key: int, *coordinates: Tensor) -> Tensor:
+    """32 random bits (as int32) at each place of the broadcast coordinates; `key` is any integer."""
+    device = coordinates[0].device if coordinates else None
+    low = torch.tensor(_signed(key), dtype=torch.int32, device=device)
+    high = torch.tensor(_signed(key >> 32), dtype=torch.int32, device=device)
+    mixed = _mix(_mix(low) ^ high)
+    for coordinate in coordinates:
+        mixed = _mix(mixed ^ coordinate.to(torch.int32))
+    return mixed
+
+
+def uniform(key: int, *coordinates: Tensor) -> Tensor:
+    """Uniform float32 numbers in [0, 1) with 24 random bits, one at each place of the coordinates."""
+    return ((bits(key, *coordinates) >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+
+def dropout(values: Tensor, probability: float, key: int, steps: Tensor) -> Tensor:
+    """Inverted dropout (Srivastava et al. 2014): zero with `probability`, the rest divided by 1 - probability.
+
+    values (..., N, H), steps (..., N): the count of steps that each element has made; the mask at a place is a
+    function of (key, element, step, unit) alone.
+    """
+    if probability <= 0:
+        return values
+    element = torch.arange(values.shape[-2], device=values.device)[:, None]
+    unit = torch.arange(values.shape[-1], device=values.device)
+    # Compare as integers: the mask costs one pass over int32 and no float is made.
+    drawn = (bits(key, element, steps[..., None], unit) >> 8) & 0xFFFFFF
+    keep = drawn >= int(probability * (1 << 24))
+    return values * keep * (1 / (1 - probability))
+
+
+def child(key: int, index: int) -> int:
+    """A key for part `index` of something that has `key`; different parts draw independent numbers."""
+    return int(bits(key, torch.tensor(index))) & _WORD | (int(bits(key + 1, torch.tensor(index))) & _WORD) << 32

@@ -1,0 +1,258 @@
+"""Recurrent layers as torch.nn has them, with lengths: changing an import is enough.
+
+RNN, LSTM and GRU take torch.nn's arguments, names, gate order, initialisation and state_dict and give the same numbers;
+`lengths=` replaces PackedSequence (which is still accepted). Bidirectional puts two cells of any kind side by side.
+
+Shapes: T time, N batch, C input, H hidden, P projection (or H), D directions, L layers.
+input (T, N, C), (N, T, C) with batch_first, or (T, C); output (T, N, D P) likewise; h (L D, N, P), c (L D, N, H).
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from elman import torch_path
+from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell, State
+from elman.errors import ConfigError, ShapeError
+from elman.scan import choose, scan
+
+
+class Recurrent(nn.Module, ABC):
+    """What RNN, LSTM and GRU share: layers and directions of one kind of cell, under torch's parameter names.
+
+    The parameters belong to this module, as weight_ih_l0, weight_hh_l0_reverse and so on; the cells that compute
+    borrow them at every call, so that whatever replaces a parameter of this module is what is used.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float,
+        bidirectional: bool, shared: bool, device: Any, dtype: Any, **options: Any,
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ConfigError(f"num_layers: expected at least 1, got {num_layers}")
+        if not 0 <= dropout <= 1:
+            raise ConfigError(f"dropout: expected a probability from 0 to 1, got {dropout}")
+        if shared and not bidirectional:
+            raise ConfigError("shared: only a bidirectional layer has two directions that can share weights")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = dropout
+        self.bidirectional = bidirectional
+        self.shared = shared
+        self._suffixes: list[tuple[str, ...]] = []
+        cells: list[tuple[Cell, ...]] = []
+        size = input_size
+        for layer in range(num_layers):
+            suffixes = (f"_l{layer}", f"_l{layer}_reverse") if bidirectional and not shared else (f"_l{layer}",)
+            row = tuple(self._empty_cell(size, bias, options, device, dtype) for _ in suffixes)
+            for cell, suffix in zip(row, suffixes, strict=True):
+                for name, parameter in cell.named_parameters():
+                    self.register_parameter(name + suffix, parameter)
+            self._suffixes.append(suffixes)
+            cells.append(row)
+            size = row[0].output_size * (2 if bidirectional else 1)
+        # A tuple, so that torch does not register the cells: their parameters are registered here, by torch's names.
+        self._cells = tuple(cells)
+        self.output_size = size
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws all parameters anew, from the distribution and in the order of torch.nn."""
+        for cell in (cell for row in self._bound_cells() for cell in row):
+            cell.reset_parameters()
+
+    def _empty_cell(self, input_size: int, bias: bool, options: dict[str, Any], device: Any, dtype: Any) -> Cell:
+        """A cell whose parameters have a place and a type but no values yet: they are drawn once, at the end."""
+        with torch.device("meta"):
+            cell = self._cell(input_size, bias, options).to(dtype=dtype or torch.get_default_dtype())
+        return cell.to_empty(device=device or torch.get_default_device())
+
+    @abstractmethod
+    def _cell(self, input_size: int, bias: bool, options: dict[str, Any]) -> Cell:
+        """One cell of this kind."""
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Any, Any]:
+        """input, hx (torch's initial state, zero where None) -> output, state, both in torch's form.
+
+        lengths (N,): each element's steps; output is zero past them and the state is the one at an element's own last
+        step. A PackedSequence gives a PackedSequence. Raises ShapeError for arguments that do not fit.
+        """
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx, lengths)
+        if input.dim() not in (2, 3):
+            raise ShapeError(f"{type(self).__name__}: input must have 2 or 3 axes, got {tuple(input.shape)}")
+        single = input.dim() == 2
+        if single and lengths is not None:
+            raise ShapeError(f"{type(self).__name__}: lengths go with a batch, got input {tuple(input.shape)}")
+        if single:
+            input = input[:, None]
+            hx = None if hx is None else _each(hx, lambda part: part[:, None])
+        elif self.batch_first:
+            input = input.transpose(0, 1)
+        outputs, final = self._layers(input, self._start(hx, input), lengths)
+        if single:
+            return outputs[:, 0], _each(final, lambda part: part[:, 0])
+        return (outputs.transpose(0, 1) if self.batch_first else outputs), final
+
+    def _layers(self, inputs: Tensor, start: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, Any]:
+        """inputs (T, N, C), start of (L D, N, ...) -> outputs (T, N, D P), final state in the same form."""
+        cells = self._bound_cells()
+        first = cells[0][0]
+        if lengths is None and inputs.numel() and choose(first).path == "torch":
+            weights = [w for row in self._directions(cells) for cell in row for w in torch_path.flat_weights(cell)]
+            outputs, *final = torch_path.call(
+                first, inputs, start, weights, layers=self.num_layers, dropout=self.dropout, training=self.training,
+                bidirectional=self.bidirectional,
+            )
+            return outputs, _form(tuple(final))
+        state_type = type(first.initial_state(0))
+        finals: list[State] = []
+        for layer, row in enumerate(self._directions(cells)):
+            if layer and self.dropout and self.training:
+                inputs = nn.functional.dropout(inputs, self.dropout)
+            sides = []
+            for direction, cell in enumerate(row):
+                state = state_type(*(part[layer * len(row) + direction] for part in start))
+                outputs, final = scan(cell, inputs, state, lengths=lengths, reverse=direction == 1)
+                sides.append(outputs)
+                finals.append(final)
+            inputs = torch.cat(sides, -1) if len(sides) > 1 else sides[0]
+        return inputs, _form(tuple(torch.stack(parts) for parts in zip(*finals, strict=True)))
+
+    def _bound_cells(self) -> tuple[tuple[Cell, ...], ...]:
+        """The cells, with the parameters that this module has now."""
+        for suffixes, row in zip(self._suffixes, self._cells, strict=True):
+            for suffix, cell in zip(suffixes, row, strict=True):
+                for name, parameter in cell._parameters.items():
+                    if parameter is not None:
+                        cell._parameters[name] = getattr(self, name + suffix)
+        return self._cells
+
+    def _directions(self, cells: tuple[tuple[Cell, ...], ...]) -> tuple[tuple[Cell, ...], ...]:
+        """The cells of each layer, one for each direction; a shared one stands twice."""
+        return tuple(row * 2 if self.shared else row for row in cells)
+
+    def _start(self, hx: Any, inputs: Tensor) -> tuple[Tensor, ...]:
+        """The initial state as a tuple of (L D, N, ...); raises ShapeError where `hx` does not fit."""
+        first, batch = self._cells[0][0], inputs.shape[1]
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        zero = tuple(inputs.new_zeros(rows, *part.shape) for part in first.initial_state(batch))
+        if hx is None:
+            return zero
+        parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        expected, got = [tuple(part.shape) for part in zero], [tuple(part.shape) for part in parts]
+        if expected != got:
+            raise ShapeError(f"{type(self).__name__}: initial state must have the shapes {expected}, got {got}")
+        return parts
+
+    def _packed(self, packed: PackedSequence, hx: Any, lengths: Tensor | None) -> tuple[PackedSequence, Any]:
+        if lengths is not None:
+            raise ShapeError(f"{type(self).__name__}: a PackedSequence brings its own lengths; leave lengths= out")
+        padded, own = pad_packed_sequence(packed)
+        outputs, final = self._layers(padded, self._start(hx, padded), own.to(padded.device))
+        return pack_padded_sequence(outputs, own, enforce_sorted=packed.sorted_indices is None), final
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do here; torch.nn's layers have it, and code that calls it goes on working."""
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, " + (
+            f"bidirectional={self.bidirectional}, batch_first={self.batch_first}"
+        )
+
+
+class RNN(Recurrent):
+    """torch.nn.RNN with lengths; `nonlinearity` may also be sigmoid or identity, `shared` ties the directions."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Any = None,
+        dtype: Any = None, *, shared: bool = False,
+    ) -> None:
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, shared, device, dtype,
+            nonlinearity=nonlinearity,
+        )
+
+    def _cell(self, input_size: int, bias: bool, options: dict[str, Any]) -> Cell:
+        return ElmanCell(input_size, self.hidden_size, bias=bias, **options)
+
+
+class LSTM(Recurrent):
+    """torch.nn.LSTM with lengths, and what it lacks: peepholes, forget_bias, directions that share weights.
+
+    Peepholes are the parameters peephole_l0 and so on, (3, H) for the gates i f o.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Any = None, dtype: Any = None,
+        *, peepholes: bool = False, forget_bias: float | None = None, shared: bool = False,
+    ) -> None:
+        self.proj_size = proj_size
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, shared, device, dtype,
+            peepholes=peepholes, forget_bias=forget_bias,
+        )
+
+    def _cell(self, input_size: int, bias: bool, options: dict[str, Any]) -> Cell:
+        return LSTMCell(input_size, self.hidden_size, bias=bias, projection=self.proj_size, **options)
+
+
+class GRU(Recurrent):
+    """torch.nn.GRU with lengths; `reset` and `update` choose among the published forms (see elman.cells.gru)."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: Any = None,
+        *, reset: str = "after", update: str = "keep", shared: bool = False,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, shared, device, dtype,
+            reset=reset, update=update,
+        )
+
+    def _cell(self, input_size: int, bias: bool, options: dict[str, Any]) -> Cell:
+        return GRUCell(input_size, self.hidden_size, bias=bias, **options)
+
+
+class Bidirectional(nn.Module):
+    """Two cells over the same inputs, one from each end; outputs side by side (Schuster and Paliwal 1997).
+
+    y_t = [forward_t ; backward_t]. With one cell given, both directions share its weights.
+    """
+
+    def __init__(self, forward_cell: Cell, backward_cell: Cell | None = None) -> None:
+        super().__init__()
+        self.forward_cell = forward_cell
+        self.backward_cell = forward_cell if backward_cell is None else backward_cell
+        self.output_size = self.forward_cell.output_size + self.backward_cell.output_size
+
+    def forward(
+        self, inputs: Tensor, state: tuple[State, State] | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, tuple[State, State]]:
+        """inputs (T, N, C), a pair of states -> outputs (T, N, H_forward + H_backward), the pair of final states."""
+        ahead, behind = (None, None) if state is None else state
+        forward, ahead = scan(self.forward_cell, inputs, ahead, lengths=lengths)
+        backward, behind = scan(self.backward_cell, inputs, behind, lengths=lengths, reverse=True)
+        return torch.cat([forward, backward], -1), (ahead, behind)
+
+
+def _each(state: Any, function: Any) -> Any:
+    """`function` of a tensor or of each tensor of a tuple."""
+    return function(state) if isinstance(state, Tensor) else tuple(function(part) for part in state)
+
+
+def _form(parts: tuple[Tensor, ...]) -> Any:
+    """A state as torch gives it: one tensor, or a pair for the LSTM."""
+    return parts[0] if len(parts) == 1 else parts

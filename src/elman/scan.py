@@ -1,0 +1,201 @@
+"""The one time loop: a cell over a batch of sequences.
+
+    s_0 = state        y_t, s_(t+1) = step(x_t, s_t)        t = 0 .. length - 1   (backwards in x where reverse)
+
+This is the only place that knows time, lengths and direction. `ELMAN_KERNELS` or `kernels=` names the way:
+`reference` steps the cell in Python (the specification), `torch` uses torch's own kernel for the cells it has, `native`
+elman's, `auto` the fastest of these that there is for the cell. `choose` says which and why.
+
+Shapes: T time, N batch, C input. inputs (T, N, C), outputs (T, N, H), lengths (N,) int64, resets (T, N) bool.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman import kernels as native
+from elman import torch_path
+from elman.cells.base import Cell, Combinator, Record, State, map_state, where_state
+from elman.errors import ConfigError, KernelError, ShapeError
+from elman.padded import check_lengths, expand_to, length_mask, reverse_by_length
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way a cell is computed ("torch" or "reference"), and the reason in words."""
+
+    path: str
+    reason: str
+
+
+def choose(cell: Cell, kernels: str | None = None) -> Choice:
+    """The way in which `scan` computes this cell.
+
+    Raises KernelError where the way that was asked for (`kernels`, else ELMAN_KERNELS) is not to be had.
+    """
+    mode = native.mode() if kernels is None else kernels
+    if mode not in native.MODES:
+        raise ConfigError(f"kernels: expected one of {', '.join(native.MODES)}, got {mode!r}")
+    if isinstance(cell, Combinator):
+        return Choice("layers", "each of its cells is chosen for itself")
+    if mode == "reference":
+        return Choice("reference", "asked for")
+    if mode == "native":
+        raise KernelError(f"{type(cell).__name__}: there is no native kernel for it yet; use auto, torch or reference")
+    lack = torch_path.lacks(cell)
+    if lack is None:
+        return Choice("torch", "torch has a kernel for it")
+    if mode == "torch":
+        raise KernelError(f"{type(cell).__name__}: {lack}; use auto or reference")
+    return Choice("reference", lack)
+
+
+def scan(
+    cell: Cell,
+    inputs: Tensor,
+    state: State | None = None,
+    *,
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    resets: Tensor | None = None,
+    record: Sequence[str] = (),
+    kernels: str | None = None,
+) -> Any:
+    """Runs `cell` over `inputs` (T, N, C).
+
+    state: the state before the first step; None for the cell's initial state. lengths (N,): steps of each element, T
+    where None. reverse: from each element's last step to its first. resets (T, N): True where an element's state is
+    the initial one before that step. record: names of intermediates (the cell's `records`) to return over time.
+
+    Returns outputs (T, N, H), zero past an element's end, and the state of each element after its own last step (an
+    empty element's is the one it came with); with `record` also a dict of tensors (T, N, ...).
+    The numbers of a sequence run in chunks, with the state carried, are those of the whole.
+
+    Raises ShapeError for arguments that do not fit, ConfigError for a name in `record` that the cell does not have,
+    KernelError as `choose` does.
+    """
+    _check_inputs(cell, inputs, resets)
+    time, batch = inputs.shape[:2]
+    state = cell.initial_state(batch) if state is None else state
+    _check_state(cell, state, batch)
+    if lengths is not None:
+        lengths = check_lengths(lengths, time, batch, inputs.device)
+        # What stands in the padding may be anything, NaN too; as zero it cannot reach a sum or a gradient.
+        inputs = torch.where(expand_to(length_mask(lengths, time), inputs), inputs, 0)
+    if reverse:
+        inputs = reverse_by_length(inputs, lengths)
+        resets = None if resets is None else reverse_by_length(resets, lengths)
+
+    pieces: list[Tensor] = []
+    shown: list[Record] = []
+    for start, stop in pairwise(_bounds(resets, time)):
+        left = None if lengths is None else (lengths - start).clamp(0, stop - start)
+        if resets is not None:
+            again = resets[start] if left is None else resets[start] & (left > 0)
+            state = cell.reset(state, again) if bool(again.any()) else state
+        if record:
+            outputs, state, recorded = _reference(cell, inputs[start:stop], state, left, record)
+            shown.append(recorded)
+        else:
+            outputs, state = _run(cell, inputs[start:stop], state, left, kernels)
+        pieces.append(outputs)
+
+    outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    recorded = {name: torch.cat([part[name] for part in shown]) for name in record}
+    if reverse:
+        outputs = reverse_by_length(outputs, lengths)
+        recorded = {name: reverse_by_length(values, lengths) for name, values in recorded.items()}
+    return (outputs, state, recorded) if record else (outputs, state)
+
+
+def _run(
+    cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None, kernels: str | None
+) -> tuple[Tensor, State]:
+    """A stretch without resets, the way that `choose` names."""
+    choice = choose(cell, kernels)
+    if isinstance(cell, Combinator):
+        return cell.whole(lambda c, x, s: _run(c, x, s, lengths, kernels), inputs, state, lengths)
+    if choice.path == "torch" and inputs.numel():
+        return torch_path.run(cell, inputs, state, lengths)
+    outputs, state, _ = _reference(cell, inputs, state, lengths, ())
+    return outputs, state
+
+
+def _reference(
+    cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None, record: Sequence[str]
+) -> tuple[Tensor, State, Record]:
+    """The loop itself: one `step` after the other, an element's state held from its end on."""
+    time, batch = inputs.shape[:2]
+    prepared = cell.prepare(inputs)
+    outputs: list[Tensor] = []
+    recorded: dict[str, list[Tensor]] = {name: [] for name in record}
+    for t in range(time):
+        intermediates: Record = {}
+        arguments = (_slice(prepared, t), state, intermediates) if record else (_slice(prepared, t), state)
+        output, new = cell.step(*arguments)
+        live = None if lengths is None else t < lengths
+        state = new if live is None else where_state(live, new, state)
+        outputs.append(_live(output, live))
+        for name in record:
+            if name not in intermediates:
+                known = ", ".join(sorted(intermediates)) or "none"
+                raise ConfigError(f"record: {type(cell).__name__} shows {known}, not {name!r}")
+            recorded[name].append(_live(intermediates[name], live))
+    if not time:
+        empty = inputs.new_zeros(0, batch, cell.output_size)
+        return empty, state, {name: empty for name in record}
+    return torch.stack(outputs), state, {name: torch.stack(values) for name, values in recorded.items()}
+
+
+def _live(values: Tensor, live: Tensor | None) -> Tensor:
+    """`values` with the elements that have ended set to zero."""
+    return values if live is None else torch.where(expand_to(live, values), values, 0)
+
+
+def _slice(prepared: Any, t: int) -> Any:
+    return map_state(lambda part: part[t], prepared)
+
+
+def _bounds(resets: Tensor | None, time: int) -> list[int]:
+    """Where time has to be cut: at 0, at every step that resets an element, and at the end."""
+    cuts = [] if resets is None else resets.any(1).nonzero()[:, 0].tolist()
+    return [0, *(t for t in cuts if t), time]
+
+
+def _check_inputs(cell: Cell, inputs: Tensor, resets: Tensor | None) -> None:
+    if inputs.dim() < 3 or inputs.shape[2] != cell.input_size:
+        raise ShapeError(
+            f"scan: inputs must be (T, N, {cell.input_size}) for this {type(cell).__name__}, got {tuple(inputs.shape)}"
+        )
+    like = next(cell.parameters(), inputs)
+    if inputs.dtype != like.dtype or inputs.device != like.device:
+        raise ShapeError(
+            f"scan: inputs are {inputs.dtype} on {inputs.device}, the cell's parameters {like.dtype} on {like.device}"
+        )
+    if resets is not None and (resets.shape != inputs.shape[:2] or resets.dtype != torch.bool):
+        raise ShapeError(
+            f"scan: resets must be bool {tuple(inputs.shape[:2])}, got {resets.dtype} {tuple(resets.shape)}"
+        )
+
+
+def _check_state(cell: Cell, state: State, batch: int) -> None:
+    """The state must have the structure and shapes of the cell's initial state."""
+    shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def compare(expected: Tensor, got: Tensor) -> Tensor:
+        shapes.append((tuple(expected.shape), tuple(got.shape)))
+        return expected
+
+    try:
+        map_state(compare, cell.initial_state(batch), state)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ShapeError(
+            f"scan: state must be built as the initial state of {type(cell).__name__} is, got {type(state).__name__}"
+        ) from error
+    for expected, got in shapes:
+        if expected != got:
+            raise ShapeError(f"scan: a state of {type(cell).__name__} must be {expected}, got {got}")

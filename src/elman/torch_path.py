@@ -1,0 +1,86 @@
+"""torch's own recurrent kernels over a whole sequence, made to respect lengths without PackedSequence.
+
+A batch of unequal lengths runs padded. Outputs need no more than a mask. The final h of an element is its output
+at its own last step. The final c of an LSTM is not among the outputs: the input gets one more feature, 1 where a step
+is padding, whose weight closes the input gate (sigmoid(-1e4) = 0) and opens the forget gate (sigmoid(1e4) = 1), so that
+c' = 1 c + 0 g is carried unchanged to the end, and no gradient passes through the padding.
+
+Shapes: inputs (T, N, C), outputs (T, N, H or P), lengths (N,) int64.
+"""
+
+import torch
+from torch import Tensor
+
+from elman.cells import Cell, ElmanCell, ElmanState, GRUCell, GRUState, LSTMCell, LSTMState, State
+from elman.padded import expand_to, length_mask
+
+HOLD = 1e4
+"""Preactivation at which a sigmoid is 0 or 1 in every float type."""
+
+
+def lacks(cell: Cell) -> str | None:
+    """Why torch has no kernel for this cell; None where it has one."""
+    if type(cell) is ElmanCell:
+        return None if cell.nonlinearity in ("tanh", "relu") else f"torch has no {cell.nonlinearity} network"
+    if type(cell) is LSTMCell:
+        return None if cell.peephole is None else "torch's LSTM has no peepholes"
+    if type(cell) is GRUCell:
+        if (cell.reset_gate, cell.update_gate) == ("after", "keep"):
+            return None
+        return "torch's GRU resets after the product and keeps with z"
+    return f"torch has no kernel for {type(cell).__name__}"
+
+
+def run(cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+    """One cell over all time on torch's kernel: outputs (zero past an element's end), state at its last step."""
+    weight_ih = cell.weight_ih
+    fixed = lengths is None or bool((lengths == inputs.shape[0]).all())
+    if not fixed and isinstance(cell, LSTMCell):
+        inputs, weight_ih = _hold_memory(cell, inputs, lengths)
+    weights = flat_weights(cell, weight_ih)
+    start = tuple(part[None].contiguous() for part in state)
+    outputs, *final = call(cell, inputs, start, weights, layers=1, dropout=0.0, training=False, bidirectional=False)
+    final = [part[0] for part in final]
+    if not fixed:
+        mask = length_mask(lengths, inputs.shape[0])
+        outputs = torch.where(expand_to(mask, outputs), outputs, 0)
+        last = outputs[(lengths - 1).clamp(min=0), torch.arange(len(lengths), device=lengths.device)]
+        final[0] = last
+        final = [torch.where((lengths > 0)[:, None], new, old) for new, old in zip(final, state, strict=True)]
+    return outputs, type(state)(*final)
+
+
+def call(
+    cell: Cell, inputs: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], *, layers: int, dropout: float,
+    training: bool, bidirectional: bool,
+) -> tuple[Tensor, ...]:
+    """torch.lstm, torch.gru, torch.rnn_tanh or torch.rnn_relu for the kind and options of `cell`."""
+    options = (cell.bias_ih is not None, layers, dropout, training, bidirectional, False)
+    if isinstance(cell, LSTMCell):
+        return torch.lstm(inputs, state, weights, *options)
+    if isinstance(cell, GRUCell):
+        return torch.gru(inputs, state[0], weights, *options)
+    function = torch.rnn_tanh if cell.nonlinearity == "tanh" else torch.rnn_relu
+    return function(inputs, state[0], weights, *options)
+
+
+def flat_weights(cell: Cell, weight_ih: Tensor | None = None) -> list[Tensor]:
+    """A cell's parameters in torch's order; a recurrent bias that the cell does not have is zero."""
+    weights = [cell.weight_ih if weight_ih is None else weight_ih, cell.weight_hh]
+    if cell.bias_ih is not None:
+        weights += [cell.bias_ih, torch.zeros_like(cell.bias_ih) if cell.bias_hh is None else cell.bias_hh]
+    if isinstance(cell, LSTMCell) and cell.weight_hr is not None:
+        weights.append(cell.weight_hr)
+    return weights
+
+
+def _hold_memory(cell: LSTMCell, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs with the padding flag as a last feature, and weight_ih with the column that it multiplies."""
+    flag = (~length_mask(lengths, inputs.shape[0])).to(inputs.dtype)[..., None]
+    column = torch.zeros(4, cell.hidden_size, 1, dtype=inputs.dtype, device=inputs.device)
+    column[0], column[1] = -HOLD, HOLD
+    return torch.cat([inputs, flag], -1), torch.cat([cell.weight_ih, column.flatten(0, 1)], 1)
+
+
+STATES: dict[type[Cell], type] = {ElmanCell: ElmanState, GRUCell: GRUState, LSTMCell: LSTMState}
+"""The state that goes with each cell torch knows."""
