@@ -14,7 +14,7 @@ change it between two calls:
 
 import os
 from types import ModuleType
-from typing import Literal, cast
+from typing import Literal
 
 from elman.errors import ConfigError, KernelError
 
@@ -42,7 +42,7 @@ def mode() -> Mode:
     value = os.environ.get(VARIABLE, "") or "auto"
     if value not in MODES:
         raise ConfigError(f"{VARIABLE}={value!r}: expected one of {', '.join(MODES)}; correct it or unset it")
-    return cast("Mode", value)
+    return value
 
 
 def native_available() -> bool:
@@ -68,7 +68,7 @@ def native_module() -> ModuleType:
     Raises KernelError, with the reason and the way out, where it is not there.
     """
     if _native is None:
-        raise KernelError(f"{native_status()}; or set {VARIABLE}=auto to compute with torch") from _import_error
+        raise KernelError(f"{native_status()}; {VARIABLE}=auto computes with torch") from _import_error
     return _native
 
 

@@ -1,0 +1,53 @@
+# Everything a developer types. `make help` lists it.
+#
+# PYTHON is the interpreter that the environment is made from: make env PYTHON=python3.13
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+RUN    ?= runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint format reproduce clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## make .venv: the package (editable), its native module and the tools, at tested versions
+
+# torch goes first and pinned, so that nothing else can decide its version. The package is installed in editable
+# mode: what is imported is the checked-out code, and only a change of the files named here needs a new install.
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.* csrc/*/*.*)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "elman needs Python 3.11 or later; PYTHON=$(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -c 'from elman import kernels; print(kernels.native_status())'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## about three minutes: train a character model on Python's own source, plot, generate
+	PATH="$(abspath $(BIN)):$$PATH" examples/demo.sh $(RUN)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest --quiet
+
+lint: $(STAMP) ## ruff and pyrefly
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary none
+
+format: $(STAMP) ## let ruff lay out the code and sort the imports
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+reproduce: ## list the commands that repeat the recorded results
+	@ls reproduce/*.py >/dev/null 2>&1 || { echo "reproduce/ holds no result yet"; exit 0; }; \
+		for file in reproduce/*.py; do echo "$(BIN)/python $$file"; done
+
+clean: ## remove the environment, builds and caches; runs stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
