@@ -50,10 +50,10 @@ def uniform(key: int, *coordinates: Tensor) -> Tensor:
 
 
 def dropout(values: Tensor, probability: float, key: int, steps: Tensor) -> Tensor:
-    """Inverted dropout (Srivastava et al. 2014): zero with `probability`, the rest divided by 1 - probability.
+    """Inverted dropout (Srivastava et al. 2014): zero with `probability`, the rest over 1 - probability.
 
-    values (..., N, H), steps (..., N): the count of steps that each element has made; the mask at a place is a
-    function of (key, element, step, unit) alone.
+    values (..., N, H), steps (..., N): the count of steps that each element has made; the mask at a place is
+    a function of (key, element, step, unit) alone.
     """
     if probability <= 0:
         return values
@@ -67,4 +67,6 @@ def dropout(values: Tensor, probability: float, key: int, steps: Tensor) -> Tens
 
 def child(key: int, index: int) -> int:
     """A key for part `index` of something that has `key`; different parts draw independent numbers."""
-    return int(bits(key, torch.tensor(index))) & _WORD | (int(bits(key + 1, torch.tensor(index))) & _WORD) << 32
+    return (
+        int(bits(key, torch.tensor(index))) & _WORD | (int(bits(key + 1, torch.tensor(index))) & _WORD) << 32
+    )

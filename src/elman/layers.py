@@ -1,10 +1,12 @@
 """Recurrent layers as torch.nn has them, with lengths: changing an import is enough.
 
-RNN, LSTM and GRU take torch.nn's arguments, names, gate order, initialisation and state_dict and give the same numbers;
-`lengths=` replaces PackedSequence (which is still accepted). Bidirectional puts two cells of any kind side by side.
+RNN, LSTM and GRU take torch.nn's arguments, names, gate order, initialisation and state_dict and give the
+same numbers; `lengths=` replaces PackedSequence (which is still accepted). Bidirectional puts two cells of
+any kind side by side.
 
 Shapes: T time, N batch, C input, H hidden, P projection (or H), D directions, L layers.
-input (T, N, C), (N, T, C) with batch_first, or (T, C); output (T, N, D P) likewise; h (L D, N, P), c (L D, N, H).
+input (T, N, C), (N, T, C) with batch_first, or (T, C); output (T, N, D P) likewise; h (L D, N, P),
+c (L D, N, H).
 """
 
 from abc import ABC, abstractmethod
@@ -23,13 +25,23 @@ from elman.scan import choose, scan
 class Recurrent(nn.Module, ABC):
     """What RNN, LSTM and GRU share: layers and directions of one kind of cell, under torch's parameter names.
 
-    The parameters belong to this module, as weight_ih_l0, weight_hh_l0_reverse and so on; the cells that compute
-    borrow them at every call, so that whatever replaces a parameter of this module is what is used.
+    The parameters belong to this module, as weight_ih_l0, weight_hh_l0_reverse and so on; the cells that
+    compute borrow them at every call, so that whatever replaces a parameter of this module is what is used.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float,
-        bidirectional: bool, shared: bool, device: Any, dtype: Any, **options: Any,
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        shared: bool,
+        device: Any,
+        dtype: Any,
+        **options: Any,
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -50,7 +62,9 @@ class Recurrent(nn.Module, ABC):
         cells: list[tuple[Cell, ...]] = []
         size = input_size
         for layer in range(num_layers):
-            suffixes = (f"_l{layer}", f"_l{layer}_reverse") if bidirectional and not shared else (f"_l{layer}",)
+            suffixes = (
+                (f"_l{layer}", f"_l{layer}_reverse") if bidirectional and not shared else (f"_l{layer}",)
+            )
             row = tuple(self._empty_cell(size, bias, options, device, dtype) for _ in suffixes)
             for cell, suffix in zip(row, suffixes, strict=True):
                 for name, parameter in cell.named_parameters():
@@ -58,7 +72,7 @@ class Recurrent(nn.Module, ABC):
             self._suffixes.append(suffixes)
             cells.append(row)
             size = row[0].output_size * (2 if bidirectional else 1)
-        # A tuple, so that torch does not register the cells: their parameters are registered here, by torch's names.
+        # A tuple, so that torch does not register the cells: their parameters are registered here.
         self._cells = tuple(cells)
         self.output_size = size
         self.reset_parameters()
@@ -68,8 +82,10 @@ class Recurrent(nn.Module, ABC):
         for cell in (cell for row in self._bound_cells() for cell in row):
             cell.reset_parameters()
 
-    def _empty_cell(self, input_size: int, bias: bool, options: dict[str, Any], device: Any, dtype: Any) -> Cell:
-        """A cell whose parameters have a place and a type but no values yet: they are drawn once, at the end."""
+    def _empty_cell(
+        self, input_size: int, bias: bool, options: dict[str, Any], device: Any, dtype: Any
+    ) -> Cell:
+        """A cell whose parameters have a place and a type but no values: they are drawn once, at the end."""
         with torch.device("meta"):
             cell = self._cell(input_size, bias, options).to(dtype=dtype or torch.get_default_dtype())
         return cell.to_empty(device=device or torch.get_default_device())
@@ -83,8 +99,9 @@ class Recurrent(nn.Module, ABC):
     ) -> tuple[Any, Any]:
         """input, hx (torch's initial state, zero where None) -> output, state, both in torch's form.
 
-        lengths (N,): each element's steps; output is zero past them and the state is the one at an element's own last
-        step. A PackedSequence gives a PackedSequence. Raises ShapeError for arguments that do not fit.
+        lengths (N,): each element's steps; output is zero past them and the state is the one at an element's
+        own last step. A PackedSequence gives a PackedSequence.
+        Raises ShapeError for arguments that do not fit.
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths)
@@ -92,7 +109,9 @@ class Recurrent(nn.Module, ABC):
             raise ShapeError(f"{type(self).__name__}: input must have 2 or 3 axes, got {tuple(input.shape)}")
         single = input.dim() == 2
         if single and lengths is not None:
-            raise ShapeError(f"{type(self).__name__}: lengths go with a batch, got input {tuple(input.shape)}")
+            raise ShapeError(
+                f"{type(self).__name__}: lengths go with a batch, got input {tuple(input.shape)}"
+            )
         if single:
             input = input[:, None]
             hx = None if hx is None else _each(hx, lambda part: part[:, None])
@@ -103,14 +122,24 @@ class Recurrent(nn.Module, ABC):
             return outputs[:, 0], _each(final, lambda part: part[:, 0])
         return (outputs.transpose(0, 1) if self.batch_first else outputs), final
 
-    def _layers(self, inputs: Tensor, start: tuple[Tensor, ...], lengths: Tensor | None) -> tuple[Tensor, Any]:
+    def _layers(
+        self, inputs: Tensor, start: tuple[Tensor, ...], lengths: Tensor | None
+    ) -> tuple[Tensor, Any]:
         """inputs (T, N, C), start of (L D, N, ...) -> outputs (T, N, D P), final state in the same form."""
         cells = self._bound_cells()
         first = cells[0][0]
         if lengths is None and inputs.numel() and choose(first).path == "torch":
-            weights = [w for row in self._directions(cells) for cell in row for w in torch_path.flat_weights(cell)]
+            weights = [
+                w for row in self._directions(cells) for cell in row for w in torch_path.flat_weights(cell)
+            ]
             outputs, *final = torch_path.call(
-                first, inputs, start, weights, layers=self.num_layers, dropout=self.dropout, training=self.training,
+                first,
+                inputs,
+                start,
+                weights,
+                layers=self.num_layers,
+                dropout=self.dropout,
+                training=self.training,
                 bidirectional=self.bidirectional,
             )
             return outputs, _form(tuple(final))
@@ -151,12 +180,16 @@ class Recurrent(nn.Module, ABC):
         parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         expected, got = [tuple(part.shape) for part in zero], [tuple(part.shape) for part in parts]
         if expected != got:
-            raise ShapeError(f"{type(self).__name__}: initial state must have the shapes {expected}, got {got}")
+            raise ShapeError(
+                f"{type(self).__name__}: initial state must have the shapes {expected}, got {got}"
+            )
         return parts
 
     def _packed(self, packed: PackedSequence, hx: Any, lengths: Tensor | None) -> tuple[PackedSequence, Any]:
         if lengths is not None:
-            raise ShapeError(f"{type(self).__name__}: a PackedSequence brings its own lengths; leave lengths= out")
+            raise ShapeError(
+                f"{type(self).__name__}: a PackedSequence brings its own lengths; leave lengths= out"
+            )
         padded, own = pad_packed_sequence(packed)
         outputs, final = self._layers(padded, self._start(hx, padded), own.to(padded.device))
         return pack_padded_sequence(outputs, own, enforce_sorted=packed.sorted_indices is None), final
@@ -171,16 +204,38 @@ class Recurrent(nn.Module, ABC):
 
 
 class RNN(Recurrent):
-    """torch.nn.RNN with lengths; `nonlinearity` may also be sigmoid or identity, `shared` ties the directions."""
+    """torch.nn.RNN with lengths; `nonlinearity` may also be sigmoid or identity.
+
+    `shared` ties the weights of the two directions.
+    """
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Any = None,
-        dtype: Any = None, *, shared: bool = False,
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self.nonlinearity = nonlinearity
         super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, shared, device, dtype,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            shared,
+            device,
+            dtype,
             nonlinearity=nonlinearity,
         )
 
@@ -195,14 +250,36 @@ class LSTM(Recurrent):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Any = None, dtype: Any = None,
-        *, peepholes: bool = False, forget_bias: float | None = None, shared: bool = False,
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        peepholes: bool = False,
+        forget_bias: float | None = None,
+        shared: bool = False,
     ) -> None:
         self.proj_size = proj_size
         super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, shared, device, dtype,
-            peepholes=peepholes, forget_bias=forget_bias,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            shared,
+            device,
+            dtype,
+            peepholes=peepholes,
+            forget_bias=forget_bias,
         )
 
     def _cell(self, input_size: int, bias: bool, options: dict[str, Any]) -> Cell:
@@ -210,16 +287,37 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """torch.nn.GRU with lengths; `reset` and `update` choose among the published forms (see elman.cells.gru)."""
+    """torch.nn.GRU with lengths; `reset` and `update` choose among the published forms (elman.cells.gru)."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: Any = None,
-        *, reset: str = "after", update: str = "keep", shared: bool = False,
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        reset: str = "after",
+        update: str = "keep",
+        shared: bool = False,
     ) -> None:
         super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, shared, device, dtype,
-            reset=reset, update=update,
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            shared,
+            device,
+            dtype,
+            reset=reset,
+            update=update,
         )
 
     def _cell(self, input_size: int, bias: bool, options: dict[str, Any]) -> Cell:
@@ -241,7 +339,7 @@ class Bidirectional(nn.Module):
     def forward(
         self, inputs: Tensor, state: tuple[State, State] | None = None, *, lengths: Tensor | None = None
     ) -> tuple[Tensor, tuple[State, State]]:
-        """inputs (T, N, C), a pair of states -> outputs (T, N, H_forward + H_backward), the pair of final states."""
+        """inputs (T, N, C), a pair of states -> outputs (T, N, H_forward + H_backward), the final states."""
         ahead, behind = (None, None) if state is None else state
         forward, ahead = scan(self.forward_cell, inputs, ahead, lengths=lengths)
         backward, behind = scan(self.backward_cell, inputs, behind, lengths=lengths, reverse=True)

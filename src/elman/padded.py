@@ -1,6 +1,7 @@
 """Sequences of unequal length in one tensor: data padded at the end, and the lengths that are the truth.
 
-Shapes: T time, N batch. data (T, N, ...), lengths (N,) int64 on the data's device, mask (T, N) bool, True = valid.
+Shapes: T time, N batch. data (T, N, ...), lengths (N,) int64 on the data's device, mask (T, N) bool, True is
+valid.
 """
 
 from collections.abc import Iterator, Sequence
@@ -81,11 +82,15 @@ def check_lengths(lengths: Tensor, time: int, batch: int, device: torch.device) 
     if lengths.dtype.is_floating_point or lengths.dtype.is_complex or lengths.dtype == torch.bool:
         raise ShapeError(f"lengths: expected integers, got {lengths.dtype}")
     if lengths.shape != (batch,):
-        raise ShapeError(f"lengths: expected shape ({batch},), one for each element, got {tuple(lengths.shape)}")
+        raise ShapeError(
+            f"lengths: expected shape ({batch},), one for each element, got {tuple(lengths.shape)}"
+        )
     lengths = lengths.to(device=device, dtype=torch.int64)
     if batch and (int(lengths.min()) < 0 or int(lengths.max()) > time):
         row = int(((lengths < 0) | (lengths > time)).nonzero()[0])
-        raise ShapeError(f"lengths: element {row} is {int(lengths[row])}, expected 0 to {time}, the time axis")
+        raise ShapeError(
+            f"lengths: element {row} is {int(lengths[row])}, expected 0 to {time}, the time axis"
+        )
     return lengths
 
 
@@ -100,7 +105,7 @@ def expand_to(mask: Tensor, like: Tensor) -> Tensor:
 
 
 def reverse_by_length(data: Tensor, lengths: Tensor | None) -> Tensor:
-    """(T, N, ...) with each element reversed within its own length; what is past the length stays where it is."""
+    """(T, N, ...) with each element reversed within its own length; what is past the length stays."""
     if lengths is None:
         return data.flip(0)
     steps = torch.arange(data.shape[0], device=data.device)[:, None]

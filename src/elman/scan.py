@@ -1,10 +1,10 @@
 """The one time loop: a cell over a batch of sequences.
 
-    s_0 = state        y_t, s_(t+1) = step(x_t, s_t)        t = 0 .. length - 1   (backwards in x where reverse)
+    s_0 = state        y_t, s_(t+1) = step(x_t, s_t)        t = 0 .. length - 1, backwards in x where reverse
 
 This is the only place that knows time, lengths and direction. `ELMAN_KERNELS` or `kernels=` names the way:
-`reference` steps the cell in Python (the specification), `torch` uses torch's own kernel for the cells it has, `native`
-elman's, `auto` the fastest of these that there is for the cell. `choose` says which and why.
+`reference` steps the cell in Python (the specification), `torch` uses torch's own kernel for the cells it
+has, `native` elman's, `auto` the fastest of these that there is for the cell. `choose` says which and why.
 
 Shapes: T time, N batch, C input. inputs (T, N, C), outputs (T, N, H), lengths (N,) int64, resets (T, N) bool.
 """
@@ -45,7 +45,9 @@ def choose(cell: Cell, kernels: str | None = None) -> Choice:
     if mode == "reference":
         return Choice("reference", "asked for")
     if mode == "native":
-        raise KernelError(f"{type(cell).__name__}: there is no native kernel for it yet; use auto, torch or reference")
+        raise KernelError(
+            f"{type(cell).__name__}: there is no native kernel for it yet; use auto, torch or reference"
+        )
     lack = torch_path.lacks(cell)
     if lack is None:
         return Choice("torch", "torch has a kernel for it")
@@ -67,16 +69,17 @@ def scan(
 ) -> Any:
     """Runs `cell` over `inputs` (T, N, C).
 
-    state: the state before the first step; None for the cell's initial state. lengths (N,): steps of each element, T
-    where None. reverse: from each element's last step to its first. resets (T, N): True where an element's state is
-    the initial one before that step. record: names of intermediates (the cell's `records`) to return over time.
+    state: the state before the first step; None for the cell's initial state. lengths (N,): steps of each
+    element, T where None. reverse: from each element's last step to its first. resets (T, N): True where an
+    element's state is the initial one before that step. record: names of intermediates (the cell's `records`)
+    to return over time.
 
-    Returns outputs (T, N, H), zero past an element's end, and the state of each element after its own last step (an
-    empty element's is the one it came with); with `record` also a dict of tensors (T, N, ...).
+    Returns outputs (T, N, H), zero past an element's end, and the state of each element after its own last
+    step (an empty element's is the one it came with); with `record` also a dict of tensors (T, N, ...).
     The numbers of a sequence run in chunks, with the state carried, are those of the whole.
 
-    Raises ShapeError for arguments that do not fit, ConfigError for a name in `record` that the cell does not have,
-    KernelError as `choose` does.
+    Raises ShapeError for arguments that do not fit, ConfigError for a name in `record` that the cell does not
+    have, KernelError as `choose` does.
     """
     _check_inputs(cell, inputs, resets)
     time, batch = inputs.shape[:2]
@@ -94,7 +97,7 @@ def scan(
     shown: list[Record] = []
     for start, stop in pairwise(_bounds(resets, time)):
         left = None if lengths is None else (lengths - start).clamp(0, stop - start)
-        if resets is not None:
+        if resets is not None and start < time:
             again = resets[start] if left is None else resets[start] & (left > 0)
             state = cell.reset(state, again) if bool(again.any()) else state
         if record:
@@ -147,7 +150,7 @@ def _reference(
             recorded[name].append(_live(intermediates[name], live))
     if not time:
         empty = inputs.new_zeros(0, batch, cell.output_size)
-        return empty, state, {name: empty for name in record}
+        return empty, state, dict.fromkeys(record, empty)
     return torch.stack(outputs), state, {name: torch.stack(values) for name, values in recorded.items()}
 
 
@@ -169,12 +172,14 @@ def _bounds(resets: Tensor | None, time: int) -> list[int]:
 def _check_inputs(cell: Cell, inputs: Tensor, resets: Tensor | None) -> None:
     if inputs.dim() < 3 or inputs.shape[2] != cell.input_size:
         raise ShapeError(
-            f"scan: inputs must be (T, N, {cell.input_size}) for this {type(cell).__name__}, got {tuple(inputs.shape)}"
+            f"scan: inputs must be (T, N, {cell.input_size}) for this {type(cell).__name__}, "
+            f"got {tuple(inputs.shape)}"
         )
     like = next(cell.parameters(), inputs)
     if inputs.dtype != like.dtype or inputs.device != like.device:
         raise ShapeError(
-            f"scan: inputs are {inputs.dtype} on {inputs.device}, the cell's parameters {like.dtype} on {like.device}"
+            f"scan: inputs are {inputs.dtype} on {inputs.device}, "
+            f"the cell's parameters {like.dtype} on {like.device}"
         )
     if resets is not None and (resets.shape != inputs.shape[:2] or resets.dtype != torch.bool):
         raise ShapeError(
@@ -194,7 +199,8 @@ def _check_state(cell: Cell, state: State, batch: int) -> None:
         map_state(compare, cell.initial_state(batch), state)
     except (TypeError, ValueError, AttributeError) as error:
         raise ShapeError(
-            f"scan: state must be built as the initial state of {type(cell).__name__} is, got {type(state).__name__}"
+            f"scan: state must be built as the initial state of {type(cell).__name__} is, "
+            f"got {type(state).__name__}"
         ) from error
     for expected, got in shapes:
         if expected != got:

@@ -1,9 +1,10 @@
 """torch's own recurrent kernels over a whole sequence, made to respect lengths without PackedSequence.
 
-A batch of unequal lengths runs padded. Outputs need no more than a mask. The final h of an element is its output
-at its own last step. The final c of an LSTM is not among the outputs: the input gets one more feature, 1 where a step
-is padding, whose weight closes the input gate (sigmoid(-1e4) = 0) and opens the forget gate (sigmoid(1e4) = 1), so that
-c' = 1 c + 0 g is carried unchanged to the end, and no gradient passes through the padding.
+A batch of unequal lengths runs padded. Outputs need no more than a mask. The final h of an element is its
+output at its own last step. The final c of an LSTM is not among the outputs: the input gets one more feature,
+1 where a step is padding, whose weight closes the input gate (sigmoid(-1e4) = 0) and opens the forget gate
+(sigmoid(1e4) = 1), so that c' = 1 c + 0 g is carried unchanged to the end, and no gradient passes through the
+padding.
 
 Shapes: inputs (T, N, C), outputs (T, N, H or P), lengths (N,) int64.
 """
@@ -11,7 +12,7 @@ Shapes: inputs (T, N, C), outputs (T, N, H or P), lengths (N,) int64.
 import torch
 from torch import Tensor
 
-from elman.cells import Cell, ElmanCell, ElmanState, GRUCell, GRUState, LSTMCell, LSTMState, State
+from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell, State
 from elman.padded import expand_to, length_mask
 
 HOLD = 1e4
@@ -32,14 +33,16 @@ def lacks(cell: Cell) -> str | None:
 
 
 def run(cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """One cell over all time on torch's kernel: outputs (zero past an element's end), state at its last step."""
-    weight_ih = cell.weight_ih
+    """One cell over all time on torch's kernel: outputs, zero past an element's end, and the last state."""
+    weight_ih: Tensor | None = None
     fixed = lengths is None or bool((lengths == inputs.shape[0]).all())
     if not fixed and isinstance(cell, LSTMCell):
         inputs, weight_ih = _hold_memory(cell, inputs, lengths)
     weights = flat_weights(cell, weight_ih)
     start = tuple(part[None].contiguous() for part in state)
-    outputs, *final = call(cell, inputs, start, weights, layers=1, dropout=0.0, training=False, bidirectional=False)
+    outputs, *final = call(
+        cell, inputs, start, weights, layers=1, dropout=0.0, training=False, bidirectional=False
+    )
     final = [part[0] for part in final]
     if not fixed:
         mask = length_mask(lengths, inputs.shape[0])
@@ -51,8 +54,15 @@ def run(cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None) -> tup
 
 
 def call(
-    cell: Cell, inputs: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], *, layers: int, dropout: float,
-    training: bool, bidirectional: bool,
+    cell: Cell,
+    inputs: Tensor,
+    state: tuple[Tensor, ...],
+    weights: list[Tensor],
+    *,
+    layers: int,
+    dropout: float,
+    training: bool,
+    bidirectional: bool,
 ) -> tuple[Tensor, ...]:
     """torch.lstm, torch.gru, torch.rnn_tanh or torch.rnn_relu for the kind and options of `cell`."""
     options = (cell.bias_ih is not None, layers, dropout, training, bidirectional, False)
@@ -66,6 +76,7 @@ def call(
 
 def flat_weights(cell: Cell, weight_ih: Tensor | None = None) -> list[Tensor]:
     """A cell's parameters in torch's order; a recurrent bias that the cell does not have is zero."""
+    assert isinstance(cell, (ElmanCell, GRUCell, LSTMCell)), "a cell that `lacks` lets through"
     weights = [cell.weight_ih if weight_ih is None else weight_ih, cell.weight_hh]
     if cell.bias_ih is not None:
         weights += [cell.bias_ih, torch.zeros_like(cell.bias_ih) if cell.bias_hh is None else cell.bias_hh]
@@ -82,5 +93,4 @@ def _hold_memory(cell: LSTMCell, inputs: Tensor, lengths: Tensor) -> tuple[Tenso
     return torch.cat([inputs, flag], -1), torch.cat([cell.weight_ih, column.flatten(0, 1)], 1)
 
 
-STATES: dict[type[Cell], type] = {ElmanCell: ElmanState, GRUCell: GRUState, LSTMCell: LSTMState}
 """The state that goes with each cell torch knows."""

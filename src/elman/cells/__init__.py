@@ -13,6 +13,19 @@ CELLS: dict[str, type[Cell]] = {
 }
 
 __all__ = [
-    "CELLS", "Cell", "Combinator", "ElmanCell", "ElmanState", "GRUCell", "GRUState", "LSTMCell", "LSTMState", "Stack",
-    "StackState", "State", "detach", "map_state", "where_state",
+    "CELLS",
+    "Cell",
+    "Combinator",
+    "ElmanCell",
+    "ElmanState",
+    "GRUCell",
+    "GRUState",
+    "LSTMCell",
+    "LSTMState",
+    "Stack",
+    "StackState",
+    "State",
+    "detach",
+    "map_state",
+    "where_state",
 ]

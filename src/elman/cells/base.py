@@ -116,12 +116,16 @@ class Combinator(Cell):
     """A cell made of cells, which can also say what it does in terms of whole sequences.
 
     `step` remains the definition; `whole` is the same computation with every inner cell run over all time
-    before the next one begins, which is possible where nothing is fed back from a later cell to an earlier one.
+    before the next one begins, which is possible where nothing is fed back from a later cell to an earlier
+    one.
     """
 
     @abstractmethod
     def whole(
-        self, run: Callable[[Cell, Tensor, State], tuple[Tensor, State]], inputs: Tensor, state: State,
+        self,
+        run: Callable[[Cell, Tensor, State], tuple[Tensor, State]],
+        inputs: Tensor,
+        state: State,
         lengths: Tensor | None,
     ) -> tuple[Tensor, State]:
         """`step` over all time: inputs (T, N, C), state -> outputs (T, N, output_size), final state.
@@ -131,14 +135,20 @@ class Combinator(Cell):
         """
 
 
-def gate_weights(cell: Cell, gates: int, bias: bool, recurrent_bias: bool, recurrent_size: int | None = None) -> None:
+def gate_weights(
+    cell: Cell, gates: int, bias: bool, recurrent_bias: bool, recurrent_size: int | None = None
+) -> None:
     """Gives a cell torch's four parameters with its `gates` stacked on the first axis.
 
-    weight_ih (G H, C), weight_hh (G H, R), bias_ih (G H), bias_hh (G H); R is `recurrent_size` or H. A bias that
-    is not wanted is registered as None. The values are for `reset_parameters` to draw.
+    weight_ih (G H, C), weight_hh (G H, R), bias_ih (G H), bias_hh (G H); R is `recurrent_size` or H. A bias
+    that is not wanted is registered as None. The values are for `reset_parameters` to draw.
     """
     rows = gates * cell.hidden_size
-    cell.weight_ih = nn.Parameter(torch.empty(rows, cell.input_size))
-    cell.weight_hh = nn.Parameter(torch.empty(rows, recurrent_size or cell.hidden_size))
-    cell.bias_ih = nn.Parameter(torch.empty(rows)) if bias else None
-    cell.bias_hh = nn.Parameter(torch.empty(rows)) if bias and recurrent_bias else None
+    sizes: dict[str, tuple[int, ...] | None] = {
+        "weight_ih": (rows, cell.input_size),
+        "weight_hh": (rows, recurrent_size or cell.hidden_size),
+        "bias_ih": (rows,) if bias else None,
+        "bias_hh": (rows,) if bias and recurrent_bias else None,
+    }
+    for name, size in sizes.items():
+        cell.register_parameter(name, None if size is None else nn.Parameter(torch.empty(size)))

@@ -43,13 +43,25 @@ class ElmanCell(Cell):
 
     records = ("preactivation",)
 
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+
     def __init__(
-        self, input_size: int, hidden_size: int, *, nonlinearity: str = "tanh", bias: bool = True,
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
         recurrent_bias: bool = True,
     ) -> None:
         super().__init__(input_size, hidden_size)
         if nonlinearity not in NONLINEARITIES:
-            raise ConfigError(f"nonlinearity: expected one of {', '.join(NONLINEARITIES)}, got {nonlinearity!r}")
+            raise ConfigError(
+                f"nonlinearity: expected one of {', '.join(NONLINEARITIES)}, got {nonlinearity!r}"
+            )
         self.nonlinearity = nonlinearity
         gate_weights(self, 1, bias, recurrent_bias)
         self.reset_parameters()

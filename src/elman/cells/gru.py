@@ -3,11 +3,11 @@
     r = sigmoid(W_xr x + W_hr h + b_r)                   z = sigmoid(W_xz x + W_hz h + b_z)
     n = tanh(W_xn x + b_xn + r * (W_hn h + b_hn))        reset after the product (torch, cuDNN)
     n = tanh(W_xn x + b_xn + W_hn (r * h) + b_hn)        reset before the product (Cho et al. 2014)
-    h' = z * h + (1 - z) * n                             update "keep": z keeps the old (Cho et al. 2014, torch)
+    h' = z * h + (1 - z) * n                             update "keep": z keeps the old (Cho et al., torch)
     h' = (1 - z) * h + z * n                             update "write": z writes the new (Chung et al. 2014)
 
-Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; Chung et al., "Empirical evaluation of
-gated recurrent neural networks on sequence modeling", 2014.
+Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; Chung et al., "Empirical
+evaluation of gated recurrent neural networks on sequence modeling", 2014.
 Shapes: x (N, C), h (N, H), weight_ih (3H, C), weight_hh (3H, H), biases (3H); gates r z n.
 """
 
@@ -37,9 +37,20 @@ class GRUCell(Cell):
 
     records = ("r", "z", "n")
 
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+
     def __init__(
-        self, input_size: int, hidden_size: int, *, bias: bool = True, recurrent_bias: bool = True,
-        reset: str = "after", update: str = "keep",
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        recurrent_bias: bool = True,
+        reset: str = "after",
+        update: str = "keep",
     ) -> None:
         super().__init__(input_size, hidden_size)
         for name, value, allowed in (("reset", reset, RESETS), ("update", update, UPDATES)):
@@ -65,7 +76,9 @@ class GRUCell(Cell):
             n = torch.tanh(x_n + r * h_n)
         else:
             two = 2 * self.hidden_size
-            bias_rz, bias_n = (None, None) if self.bias_hh is None else (self.bias_hh[:two], self.bias_hh[two:])
+            bias_rz, bias_n = (
+                (None, None) if self.bias_hh is None else (self.bias_hh[:two], self.bias_hh[two:])
+            )
             h_r, h_z = linear(h, self.weight_hh[:two], bias_rz).chunk(2, -1)
             r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
             n = torch.tanh(x_n + linear(r * h, self.weight_hh[two:], bias_n))

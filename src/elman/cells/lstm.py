@@ -4,10 +4,10 @@
     g = tanh   (W_xg x + W_hg h            + b_g)        c' = f * c + i * g
     o = sigmoid(W_xo x + W_ho h + p_o * c' + b_o)        h' = o * tanh(c')        [h' = W_hr (o * tanh(c'))]
 
-Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000; peepholes: Gers, Schraudolph and
-Schmidhuber 2002; projection: Sak, Senior and Beaufays 2014.
-Shapes: x (N, C), h (N, P or H), c (N, H), weight_ih (4H, C), weight_hh (4H, P or H), biases (4H), peephole (3, H) for
-i f o, weight_hr (P, H); gates i f g o.
+Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000; peepholes: Gers, Schraudolph
+and Schmidhuber 2002; projection: Sak, Senior and Beaufays 2014.
+Shapes: x (N, C), h (N, P or H), c (N, H), weight_ih (4H, C), weight_hh (4H, P or H), biases (4H), peephole
+(3, H) for i f o, weight_hr (P, H); gates i f g o.
 """
 
 from typing import NamedTuple
@@ -36,9 +36,23 @@ class LSTMCell(Cell):
 
     records = ("i", "f", "g", "o", "c")
 
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+    weight_hr: Tensor | None
+    peephole: Tensor | None
+
     def __init__(
-        self, input_size: int, hidden_size: int, *, bias: bool = True, recurrent_bias: bool = True,
-        peepholes: bool = False, forget_bias: float | None = None, projection: int = 0,
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        recurrent_bias: bool = True,
+        peepholes: bool = False,
+        forget_bias: float | None = None,
+        projection: int = 0,
     ) -> None:
         super().__init__(input_size, hidden_size)
         if not 0 <= projection < hidden_size:
@@ -54,7 +68,7 @@ class LSTMCell(Cell):
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if self.forget_bias is None:
+        if self.forget_bias is None or self.bias_ih is None:
             return
         forget = slice(self.hidden_size, 2 * self.hidden_size)
         with torch.no_grad():

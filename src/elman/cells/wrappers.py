@@ -4,7 +4,8 @@ Shapes: T time, N batch; the layers' sizes follow each other, cells[l].output_si
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,25 +26,35 @@ class Stack(Combinator):
 
         x_0 = D_0(x)        x_(l+1) = [x_l +] cell_l(D_l(x_l))        output = D_L(x_L)
 
-    D is dropout: of the input (`dropout_in`), between layers (`dropout`), of the output (`dropout_out`), in training
-    mode only. residual adds a layer's input to its output where the sizes allow it. Masks are a function of
-    (seed, element, step, layer, unit), so that chunks equal the whole; `reseed` gives a new set, as a training loop
-    does before every update. A reset does not rewind an element's count of steps: its masks do not repeat.
+    D is dropout: of the input (`dropout_in`), between layers (`dropout`), of the output (`dropout_out`), in
+    training mode only. residual adds a layer's input to its output where the sizes allow it. Masks are a
+    function of (seed, element, step, layer, unit), so that chunks equal the whole; `reseed` gives a new set,
+    as a training loop does before every update. A reset does not rewind an element's count of steps: its
+    masks do not repeat.
     Records what its cells record, as "0.i" for i of the lowest one.
     Raises ShapeError where sizes do not follow each other, ConfigError for a probability outside [0, 1).
     """
 
+    cells: Any  # an nn.ModuleList, of which torch cannot say that it holds cells
+
     def __init__(
-        self, cells: Sequence[Cell], *, dropout: float = 0.0, dropout_in: float = 0.0, dropout_out: float = 0.0,
-        residual: bool = False, seed: int = 0,
+        self,
+        cells: Sequence[Cell],
+        *,
+        dropout: float = 0.0,
+        dropout_in: float = 0.0,
+        dropout_out: float = 0.0,
+        residual: bool = False,
+        seed: int = 0,
     ) -> None:
         if not cells:
             raise ShapeError("Stack: expected at least one cell, got none")
         super().__init__(cells[0].input_size, cells[-1].hidden_size)
-        for layer, (below, above) in enumerate(zip(cells, cells[1:], strict=False)):
+        for layer, (below, above) in enumerate(pairwise(cells)):
             if below.output_size != above.input_size:
                 raise ShapeError(
-                    f"Stack: cell {layer} gives outputs of size {below.output_size}, cell {layer + 1} takes {above.input_size}"
+                    f"Stack: cell {layer} gives outputs of size {below.output_size}, "
+                    f"cell {layer + 1} takes {above.input_size}"
                 )
         for name, value in (("dropout", dropout), ("dropout_in", dropout_in), ("dropout_out", dropout_out)):
             if not 0 <= value < 1:
@@ -83,7 +94,10 @@ class Stack(Combinator):
         return self._drop(x, len(layers), state.step), StackState(tuple(layers), state.step + 1)
 
     def whole(
-        self, run: Callable[[Cell, Tensor, State], tuple[Tensor, State]], inputs: Tensor, state: StackState,
+        self,
+        run: Callable[[Cell, Tensor, State], tuple[Tensor, State]],
+        inputs: Tensor,
+        state: StackState,
         lengths: Tensor | None,
     ) -> tuple[Tensor, StackState]:
         x, time = inputs, inputs.shape[0]
