@@ -10,6 +10,7 @@ c (L D, N, H).
 """
 
 from abc import ABC, abstractmethod
+from copy import copy
 from typing import Any
 
 import torch
@@ -25,8 +26,9 @@ from elman.scan import choose, scan
 class Recurrent(nn.Module, ABC):
     """What RNN, LSTM and GRU share: layers and directions of one kind of cell, under torch's parameter names.
 
-    The parameters belong to this module, as weight_ih_l0, weight_hh_l0_reverse and so on; the cells that
-    compute borrow them at every call, so that whatever replaces a parameter of this module is what is used.
+    The parameters belong to this module, as weight_ih_l0, weight_hh_l0_reverse and so on. The cells are empty
+    forms; every call fills copies of them, so that whatever replaces a parameter of this module is what is
+    used, and nothing of a call remains.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class Recurrent(nn.Module, ABC):
             suffixes = (
                 (f"_l{layer}", f"_l{layer}_reverse") if bidirectional and not shared else (f"_l{layer}",)
             )
-            row = tuple(self._empty_cell(size, bias, options, device, dtype) for _ in suffixes)
+            with torch.device("meta"):
+                row = tuple(self._cell(size, bias, options) for _ in suffixes)
             for cell, suffix in zip(row, suffixes, strict=True):
-                for name, parameter in cell.named_parameters():
-                    self.register_parameter(name + suffix, parameter)
+                for name, form in cell.named_parameters():
+                    values = torch.empty(form.shape, device=device, dtype=dtype)
+                    self.register_parameter(name + suffix, nn.Parameter(values))
             self._suffixes.append(suffixes)
             cells.append(row)
             size = row[0].output_size * (2 if bidirectional else 1)
@@ -81,14 +85,6 @@ class Recurrent(nn.Module, ABC):
         """Draws all parameters anew, from the distribution and in the order of torch.nn."""
         for cell in (cell for row in self._bound_cells() for cell in row):
             cell.reset_parameters()
-
-    def _empty_cell(
-        self, input_size: int, bias: bool, options: dict[str, Any], device: Any, dtype: Any
-    ) -> Cell:
-        """A cell whose parameters have a place and a type but no values: they are drawn once, at the end."""
-        with torch.device("meta"):
-            cell = self._cell(input_size, bias, options).to(dtype=dtype or torch.get_default_dtype())
-        return cell.to_empty(device=device or torch.get_default_device())
 
     @abstractmethod
     def _cell(self, input_size: int, bias: bool, options: dict[str, Any]) -> Cell:
@@ -128,6 +124,7 @@ class Recurrent(nn.Module, ABC):
         """inputs (T, N, C), start of (L D, N, ...) -> outputs (T, N, D P), final state in the same form."""
         cells = self._bound_cells()
         first = cells[0][0]
+        self._check_inputs(inputs, next(first.parameters()))
         if lengths is None and inputs.numel() and choose(first).path == "torch":
             weights = [
                 w for row in self._directions(cells) for cell in row for w in torch_path.flat_weights(cell)
@@ -158,17 +155,34 @@ class Recurrent(nn.Module, ABC):
         return inputs, _form(tuple(torch.stack(parts) for parts in zip(*finals, strict=True)))
 
     def _bound_cells(self) -> tuple[tuple[Cell, ...], ...]:
-        """The cells, with the parameters that this module has now."""
-        for suffixes, row in zip(self._suffixes, self._cells, strict=True):
-            for suffix, cell in zip(suffixes, row, strict=True):
-                for name, parameter in cell._parameters.items():
-                    if parameter is not None:
-                        cell._parameters[name] = getattr(self, name + suffix)
-        return self._cells
+        """Copies of the cells that hold the parameters which this module has now."""
+        return tuple(
+            tuple(self._bound_cell(cell, suffix) for cell, suffix in zip(row, suffixes, strict=True))
+            for row, suffixes in zip(self._cells, self._suffixes, strict=True)
+        )
+
+    def _bound_cell(self, cell: Cell, suffix: str) -> Cell:
+        bound = copy(cell)
+        bound._parameters = {
+            name: None if form is None else getattr(self, name + suffix)
+            for name, form in cell._parameters.items()
+        }
+        return bound
 
     def _directions(self, cells: tuple[tuple[Cell, ...], ...]) -> tuple[tuple[Cell, ...], ...]:
         """The cells of each layer, one for each direction; a shared one stands twice."""
         return tuple(row * 2 if self.shared else row for row in cells)
+
+    def _check_inputs(self, inputs: Tensor, like: Tensor) -> None:
+        name, size = type(self).__name__, inputs.shape[2]
+        if size != self.input_size:
+            raise ShapeError(f"{name}: the last axis of input must be {self.input_size}, got {size}")
+        cast = torch.is_autocast_enabled(inputs.device.type)
+        if (inputs.dtype != like.dtype and not cast) or inputs.device != like.device:
+            raise ShapeError(
+                f"{name}: input is {inputs.dtype} on {inputs.device}, "
+                f"the parameters {like.dtype} on {like.device}"
+            )
 
     def _start(self, hx: Any, inputs: Tensor) -> tuple[Tensor, ...]:
         """The initial state as a tuple of (L D, N, ...); raises ShapeError where `hx` does not fit."""
@@ -192,7 +206,11 @@ class Recurrent(nn.Module, ABC):
             )
         padded, own = pad_packed_sequence(packed)
         outputs, final = self._layers(padded, self._start(hx, padded), own.to(padded.device))
-        return pack_padded_sequence(outputs, own, enforce_sorted=packed.sorted_indices is None), final
+        order = packed.sorted_indices
+        if order is not None:  # the one that came, not a new one: equal lengths may stand in any order
+            outputs, own = outputs.index_select(1, order), own[order.cpu()]
+        data = pack_padded_sequence(outputs, own).data
+        return PackedSequence(data, packed.batch_sizes, order, packed.unsorted_indices), final
 
     def flatten_parameters(self) -> None:
         """Nothing to do here; torch.nn's layers have it, and code that calls it goes on working."""
