@@ -7,7 +7,7 @@ states, with the letters of the equations.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +64,8 @@ class Cell(nn.Module, ABC):
                 return h, h
     """
 
-    records: ClassVar[tuple[str, ...]] = ()
-    """Names of the intermediates that `step` leaves in `record`."""
+    records: tuple[str, ...] = ()
+    """Names of the intermediates that `step` leaves in `record`; a step that has none need not take it."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

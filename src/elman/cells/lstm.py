@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from elman.cells.base import Cell, Record, gate_weights
-from elman.errors import ShapeError
+from elman.errors import ConfigError, ShapeError
 
 
 class LSTMState(NamedTuple):
@@ -31,7 +31,8 @@ class LSTMCell(Cell):
     peepholes: the gates see the memory cell, o the new one.
     forget_bias: where given, the forget gate's bias starts at this value (Jozefowicz et al. 2015 advise 1).
     projection: P, 0 for none; the output and the recurrence are then W_hr (o * tanh(c')).
-    Records the gates i f g o and the memory c. Raises ShapeError for a projection that is not smaller than H.
+    Records the gates i f g o and the memory c. Raises ShapeError for a projection that is not smaller than H,
+    ConfigError for a forget_bias without biases.
     """
 
     records = ("i", "f", "g", "o", "c")
@@ -58,7 +59,7 @@ class LSTMCell(Cell):
         if not 0 <= projection < hidden_size:
             raise ShapeError(f"LSTMCell: projection must be 0 (none) to {hidden_size - 1}, got {projection}")
         if forget_bias is not None and not bias:
-            raise ShapeError("LSTMCell: forget_bias needs bias=True")
+            raise ConfigError("LSTMCell: forget_bias needs bias=True")
         self.projection = projection
         self.forget_bias = forget_bias
         gate_weights(self, 4, bias, recurrent_bias, projection or None)

@@ -60,6 +60,7 @@ class Stack(Combinator):
             if not 0 <= value < 1:
                 raise ConfigError(f"Stack: {name} must be at least 0 and below 1, got {value}")
         self.cells = nn.ModuleList(cells)
+        self.records = tuple(f"{layer}.{name}" for layer, cell in enumerate(cells) for name in cell.records)
         self.probabilities = (dropout_in, *[dropout] * (len(cells) - 1), dropout_out)
         self.residual = residual
         self.reseed(seed)
@@ -67,6 +68,11 @@ class Stack(Combinator):
     @property
     def output_size(self) -> int:
         return self.cells[-1].output_size
+
+    def reset_parameters(self) -> None:
+        """Each cell draws its parameters in its own way."""
+        for cell in self.cells:
+            cell.reset_parameters()
 
     def reseed(self, seed: int) -> None:
         """Draws all later masks from a new key."""
@@ -84,13 +90,15 @@ class Stack(Combinator):
     def step(self, x: Tensor, state: StackState, record: Record | None = None) -> tuple[Tensor, StackState]:
         layers = []
         for layer, (cell, inner) in enumerate(zip(self.cells, state.layers, strict=True)):
-            shown: Record | None = None if record is None else {}
-            prepared = cell.prepare(self._drop(x, layer, state.step)[None])
-            output, inner = cell.step(_first(prepared), inner, *([] if shown is None else [shown]))
+            prepared = _first(cell.prepare(self._drop(x, layer, state.step)[None]))
+            if record is not None and cell.records:
+                shown: Record = {}
+                output, inner = cell.step(prepared, inner, shown)
+                record.update({f"{layer}.{name}": value for name, value in shown.items()})
+            else:
+                output, inner = cell.step(prepared, inner)
             x = self._join(x, output)
             layers.append(inner)
-            if record is not None:
-                record.update({f"{layer}.{name}": value for name, value in shown.items()})
         return self._drop(x, len(layers), state.step), StackState(tuple(layers), state.step + 1)
 
     def whole(
