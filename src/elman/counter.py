@@ -15,33 +15,43 @@ import torch
 from torch import Tensor
 
 _FIRST = 0x7FEB352D
-_SECOND = 0x846CA68B - (1 << 32)  # as a signed 32-bit integer
+_SECOND = 0x846CA68B
 _WORD = (1 << 32) - 1
 
 
-def _signed(value: int) -> int:
-    value &= _WORD
-    return value - (1 << 32) if value >> 31 else value
+def _signed(word: int) -> int:
+    """A 32-bit word as the int32 with the same bits."""
+    return word - (1 << 32) if word >> 31 else word
+
+
+def _mix_word(x: int) -> int:
+    """The finalizer on one word."""
+    x ^= x >> 16
+    x = x * _FIRST & _WORD
+    x ^= x >> 15
+    x = x * _SECOND & _WORD
+    return x ^ (x >> 16)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """The finalizer on int32 (wrapping products; >> of a negative number is made logical by a mask)."""
+    """The finalizer on int32 (products wrap; >> of a negative number is made logical by a mask)."""
     x = x ^ ((x >> 16) & 0xFFFF)
     x = x * _FIRST
     x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * _SECOND
+    x = x * _signed(_SECOND)
     return x ^ ((x >> 16) & 0xFFFF)
 
 
+def _mix_key(key: int) -> int:
+    return _mix_word(_mix_word(key & _WORD) ^ (key >> 32 & _WORD))
+
+
 def bits(key: int, *coordinates: Tensor) -> Tensor:
-    """32 random bits (as int32) at each place of the broadcast coordinates; `key` is any integer."""
-    device = coordinates[0].device if coordinates else None
-    low = torch.tensor(_signed(key), dtype=torch.int32, device=device)
-    high = torch.tensor(_signed(key >> 32), dtype=torch.int32, device=device)
-    mixed = _mix(_mix(low) ^ high)
+    """32 random bits (as int32) at each place of the broadcast coordinates; `key` is an integer of up to 64 bits."""
+    mixed: Tensor | int = _signed(_mix_key(key))
     for coordinate in coordinates:
-        mixed = _mix(mixed ^ coordinate.to(torch.int32))
-    return mixed
+        mixed = _mix(coordinate.to(torch.int32) ^ mixed)
+    return mixed if isinstance(mixed, Tensor) else torch.tensor(mixed, dtype=torch.int32)
 
 
 def uniform(key: int, *coordinates: Tensor) -> Tensor:
@@ -66,7 +76,6 @@ def dropout(values: Tensor, probability: float, key: int, steps: Tensor) -> Tens
 
 
 def child(key: int, index: int) -> int:
-    """A key for part `index` of something that has `key`; different parts draw independent numbers."""
-    return (
-        int(bits(key, torch.tensor(index))) & _WORD | (int(bits(key + 1, torch.tensor(index))) & _WORD) << 32
-    )
+    """A 64-bit key for part `index` of something that has `key`; different parts draw independent numbers."""
+    low = _mix_word(_mix_key(key) ^ (index & _WORD))
+    return _mix_word(low ^ _SECOND) << 32 | low

@@ -66,6 +66,7 @@ def scan(
     resets: Tensor | None = None,
     record: Sequence[str] = (),
     kernels: str | None = None,
+    compute: torch.dtype | None = None,
 ) -> Any:
     """Runs `cell` over `inputs` (T, N, C).
 
@@ -82,6 +83,7 @@ def scan(
     have, KernelError as `choose` does.
     """
     _check_inputs(cell, inputs, resets)
+    _check_record(cell, record)
     time, batch = inputs.shape[:2]
     state = cell.initial_state(batch) if state is None else state
     _check_state(cell, state, batch)
@@ -104,7 +106,7 @@ def scan(
             outputs, state, recorded = _reference(cell, inputs[start:stop], state, left, record)
             shown.append(recorded)
         else:
-            outputs, state = _run(cell, inputs[start:stop], state, left, kernels)
+            outputs, state = _run(cell, inputs[start:stop], state, left, kernels, compute)
         pieces.append(outputs)
 
     outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
@@ -116,14 +118,23 @@ def scan(
 
 
 def _run(
-    cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None, kernels: str | None
+    cell: Cell,
+    inputs: Tensor,
+    state: State,
+    lengths: Tensor | None,
+    kernels: str | None,
+    compute: torch.dtype | None,
 ) -> tuple[Tensor, State]:
     """A stretch without resets, the way that `choose` names."""
     choice = choose(cell, kernels)
     if isinstance(cell, Combinator):
-        return cell.whole(lambda c, x, s: _run(c, x, s, lengths, kernels), inputs, state, lengths)
+        return cell.whole(lambda c, x, s: _run(c, x, s, lengths, kernels, compute), inputs, state, lengths)
     if choice.path == "torch" and inputs.numel():
-        return torch_path.run(cell, inputs, state, lengths)
+        return torch_path.run(cell, inputs, state, lengths, compute)
+    if compute is not None and compute != inputs.dtype:
+        raise KernelError(
+            f"{type(cell).__name__}: only torch's kernels compute in {compute}, and {choice.reason}; use float32"
+        )
     outputs, state, _ = _reference(cell, inputs, state, lengths, ())
     return outputs, state
 
@@ -132,7 +143,10 @@ def _reference(
     cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None, record: Sequence[str]
 ) -> tuple[Tensor, State, Record]:
     """The loop itself: one `step` after the other, an element's state held from its end on."""
-    time, batch = inputs.shape[:2]
+    time = inputs.shape[0]
+    if not time:  # a step on zeros tells the shapes
+        one, _, shown = _reference(cell, inputs.new_zeros(1, *inputs.shape[1:]), state, None, record)
+        return one[:0], state, {name: values[:0] for name, values in shown.items()}
     prepared = cell.prepare(inputs)
     outputs: list[Tensor] = []
     recorded: dict[str, list[Tensor]] = {name: [] for name in record}
@@ -144,13 +158,7 @@ def _reference(
         state = new if live is None else where_state(live, new, state)
         outputs.append(_live(output, live))
         for name in record:
-            if name not in intermediates:
-                known = ", ".join(sorted(intermediates)) or "none"
-                raise ConfigError(f"record: {type(cell).__name__} shows {known}, not {name!r}")
             recorded[name].append(_live(intermediates[name], live))
-    if not time:
-        empty = inputs.new_zeros(0, batch, cell.output_size)
-        return empty, state, dict.fromkeys(record, empty)
     return torch.stack(outputs), state, {name: torch.stack(values) for name, values in recorded.items()}
 
 
@@ -176,7 +184,8 @@ def _check_inputs(cell: Cell, inputs: Tensor, resets: Tensor | None) -> None:
             f"got {tuple(inputs.shape)}"
         )
     like = next(cell.parameters(), inputs)
-    if inputs.dtype != like.dtype or inputs.device != like.device:
+    cast = torch.is_autocast_enabled(inputs.device.type)
+    if (inputs.dtype != like.dtype and not cast) or inputs.device != like.device:
         raise ShapeError(
             f"scan: inputs are {inputs.dtype} on {inputs.device}, "
             f"the cell's parameters {like.dtype} on {like.device}"
@@ -187,21 +196,27 @@ def _check_inputs(cell: Cell, inputs: Tensor, resets: Tensor | None) -> None:
         )
 
 
+def _check_record(cell: Cell, record: Sequence[str]) -> None:
+    for name in record:
+        if name not in cell.records:
+            known = ", ".join(cell.records) or "nothing"
+            raise ConfigError(f"record: {type(cell).__name__} shows {known}, not {name!r}")
+
+
 def _check_state(cell: Cell, state: State, batch: int) -> None:
-    """The state must have the structure and shapes of the cell's initial state."""
-    shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-
-    def compare(expected: Tensor, got: Tensor) -> Tensor:
-        shapes.append((tuple(expected.shape), tuple(got.shape)))
-        return expected
-
-    try:
-        map_state(compare, cell.initial_state(batch), state)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ShapeError(
-            f"scan: state must be built as the initial state of {type(cell).__name__} is, "
-            f"got {type(state).__name__}"
-        ) from error
-    for expected, got in shapes:
-        if expected != got:
-            raise ShapeError(f"scan: a state of {type(cell).__name__} must be {expected}, got {got}")
+    """The state must have the types, structure and shapes of the cell's initial state."""
+    name = type(cell).__name__
+    pairs = [(cell.initial_state(batch), state)]
+    while pairs:
+        expected, got = pairs.pop(0)
+        if isinstance(expected, Tensor) and isinstance(got, Tensor):
+            if expected.shape != got.shape:
+                wanted = tuple(expected.shape)
+                raise ShapeError(f"scan: a state of {name} must be {wanted}, got {tuple(got.shape)}")
+        elif isinstance(expected, Tensor) or type(got) is not type(expected) or len(got) != len(expected):
+            raise ShapeError(
+                f"scan: state must be built as the initial state of {name} is, "
+                f"with {type(expected).__name__} where it has {type(got).__name__}"
+            )
+        else:
+            pairs.extend(zip(expected, got, strict=True))

@@ -4,7 +4,8 @@ A batch of unequal lengths runs padded. Outputs need no more than a mask. The fi
 output at its own last step. The final c of an LSTM is not among the outputs: the input gets one more feature,
 1 where a step is padding, whose weight closes the input gate (sigmoid(-1e4) = 0) and opens the forget gate
 (sigmoid(1e4) = 1), so that c' = 1 c + 0 g is carried unchanged to the end, and no gradient passes through the
-padding.
+padding. A relu network could grow to inf in the padding, and a gradient of zero times inf is NaN: there the
+same feature pushes all units below zero.
 
 Shapes: inputs (T, N, C), outputs (T, N, H or P), lengths (N,) int64.
 """
@@ -32,18 +33,26 @@ def lacks(cell: Cell) -> str | None:
     return f"torch has no kernel for {type(cell).__name__}"
 
 
-def run(cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    """One cell over all time on torch's kernel: outputs, zero past an element's end, and the last state."""
+def run(
+    cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None, compute: torch.dtype | None = None
+) -> tuple[Tensor, State]:
+    """One cell over all time on torch's kernel: outputs, zero past an element's end, and the last state.
+
+    compute: the type of the kernel's arithmetic, where it is not that of the inputs; what comes back is of theirs.
+    """
     weight_ih: Tensor | None = None
     fixed = lengths is None or bool((lengths == inputs.shape[0]).all())
-    if not fixed and isinstance(cell, LSTMCell):
-        inputs, weight_ih = _hold_memory(cell, inputs, lengths)
-    weights = flat_weights(cell, weight_ih)
-    start = tuple(part[None].contiguous() for part in state)
+    if not fixed and (
+        isinstance(cell, LSTMCell) or (isinstance(cell, ElmanCell) and cell.nonlinearity == "relu")
+    ):
+        inputs, weight_ih = _hold(cell, inputs, lengths)
+    kind = compute or inputs.dtype
+    weights = [weight.to(kind) for weight in flat_weights(cell, weight_ih)]
+    start = tuple(part[None].contiguous().to(kind) for part in state)
     outputs, *final = call(
-        cell, inputs, start, weights, layers=1, dropout=0.0, training=False, bidirectional=False
+        cell, inputs.to(kind), start, weights, layers=1, dropout=0.0, training=False, bidirectional=False
     )
-    final = [part[0] for part in final]
+    outputs, final = outputs.to(inputs.dtype), [part[0].to(inputs.dtype) for part in final]
     if not fixed:
         mask = length_mask(lengths, inputs.shape[0])
         outputs = torch.where(expand_to(mask, outputs), outputs, 0)
@@ -85,12 +94,14 @@ def flat_weights(cell: Cell, weight_ih: Tensor | None = None) -> list[Tensor]:
     return weights
 
 
-def _hold_memory(cell: LSTMCell, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _hold(cell: LSTMCell | ElmanCell, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs with the padding flag as a last feature, and weight_ih with the column that it multiplies."""
     flag = (~length_mask(lengths, inputs.shape[0])).to(inputs.dtype)[..., None]
-    column = torch.zeros(4, cell.hidden_size, 1, dtype=inputs.dtype, device=inputs.device)
-    column[0], column[1] = -HOLD, HOLD
-    return torch.cat([inputs, flag], -1), torch.cat([cell.weight_ih, column.flatten(0, 1)], 1)
-
-
-"""The state that goes with each cell torch knows."""
+    column = cell.weight_ih.new_zeros(len(cell.weight_ih), 1)
+    if isinstance(cell, LSTMCell):
+        column[: cell.hidden_size], column[cell.hidden_size : 2 * cell.hidden_size] = -HOLD, HOLD
+    else:
+        cast = torch.is_autocast_enabled(inputs.device.type)
+        dtype = torch.get_autocast_dtype(inputs.device.type) if cast else column.dtype
+        column[:] = -torch.finfo(dtype).max / 2
+    return torch.cat([inputs, flag], -1), torch.cat([cell.weight_ih, column], 1)

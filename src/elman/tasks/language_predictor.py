@@ -1,0 +1,198 @@
+"""A trained language model in use: generate, go on, complete, score, compare.
+
+Everything passes through a Context: what the model expects next, and the state of its cells. One context in, one context
+out; what is computed symbol by symbol equals what is computed over the whole text.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from elman.cells import State
+from elman.data.codec import Codec
+from elman.errors import ConfigError
+from elman.models.language_model import LanguageModel
+from elman.search.beam import beam_search
+from elman.search.sampling import Sampling, sample
+from elman.tasks.base import Predictor
+
+
+class Context(NamedTuple):
+    """Where a text stands: logits (1, V) of the next symbol, the state of the cells, and the symbols read so far."""
+
+    logits: Tensor
+    state: State
+    position: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Text that was drawn, its ids and their log probabilities (nats, under the model itself), and where it stands."""
+
+    text: str
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    context: Context
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a text is, symbol by symbol. log_probs are in nats."""
+
+    text: str
+    symbols: tuple[str, ...]
+    log_probs: tuple[float, ...]
+
+    @property
+    def log_prob(self) -> float:
+        """Of the whole text."""
+        return math.fsum(self.log_probs)
+
+    @property
+    def nats(self) -> float:
+        """Per symbol."""
+        return -self.log_prob / max(len(self.log_probs), 1)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One way to go on with a text."""
+
+    text: str
+    log_prob: float
+
+
+@final
+class LanguagePredictor(Predictor):
+    """A language model with its codec. Symbols that the codec does not know raise DataError."""
+
+    def __init__(self, model: LanguageModel, codec: Codec) -> None:
+        self.model = model.eval()
+        self.codec = codec
+
+    def start(self) -> Context:
+        """Before any text: the zero state, and the prior that the model gives from it."""
+        with torch.no_grad():
+            return Context(self.model.prior(1), self.model.initial_state(1), 0)
+
+    def read(self, text: str, context: Context | None = None, name: str = "prompt") -> Context:
+        """The context after `text`."""
+        context = context or self.start()
+        ids = self.codec.encode(text, name)
+        if not len(ids):
+            return context
+        with torch.no_grad():
+            logits, state = self.model(ids[:, None], context.state)
+        return Context(logits[-1], state, context.position + len(ids))
+
+    def next(self, context: Context, best: int = 5) -> list[tuple[str, float]]:
+        """The `best` likeliest next symbols with their probabilities."""
+        p, ids = context.logits[0].double().softmax(0).topk(min(best, len(self.codec)))
+        return [(self.codec.symbols[int(index)], float(value)) for index, value in zip(ids, p, strict=True)]
+
+    def generate(
+        self, prompt: str = "", *, length: int = 200, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, seed: int = 0, stop: Sequence[str] = (), context: Context | None = None,
+    ) -> Generation:
+        """Draws at most `length` symbols after `prompt`; ends early with the first text in `stop`, which is kept.
+
+        temperature 0 is greedy. The same seed gives the same text; a text drawn in parts, each from the context of
+        the one before, is the text drawn at once.
+        """
+        drawn = list(self._draw(prompt, length, Sampling(temperature, top_k, top_p), seed, stop, context))
+        ids = tuple(draw.id for draw in drawn)
+        end = drawn[-1].context if drawn else self.read(prompt, context)
+        return Generation(self.codec.decode(ids), ids, tuple(draw.log_prob for draw in drawn), end)
+
+    def stream(
+        self, prompt: str = "", *, length: int = 200, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, seed: int = 0, stop: Sequence[str] = (), context: Context | None = None,
+    ) -> Iterator[str]:
+        """The text of `generate`, piece by piece as it is drawn."""
+        drawn = self._draw(prompt, length, Sampling(temperature, top_k, top_p), seed, stop, context)
+        return (draw.text for draw in drawn)
+
+    def score(self, text: str, *, context: Context | None = None, name: str = "text") -> Score:
+        """The log probability of each symbol of `text` given those before it (the first: under the prior)."""
+        context = context or self.start()
+        ids = self.codec.encode(text, name)
+        with torch.no_grad():
+            logits, _ = self.model(ids[:, None], context.state)
+        expected = torch.cat([context.logits, logits[:-1, 0]]) if len(ids) else context.logits[:0]
+        log_probs = expected.double().log_softmax(1).gather(1, ids[:, None])[:, 0]
+        return Score(text, tuple(self.codec.symbols[int(index)] for index in ids), tuple(log_probs.tolist()))
+
+    def compare(self, texts: Sequence[str], *, context: Context | None = None) -> list[Score]:
+        """The scores of several texts, the likeliest first: minimal pairs, as 'kniha o mně' and 'kniha o mě'."""
+        scores = [self.score(text, context=context, name=f"text {row}") for row, text in enumerate(texts, 1)]
+        return sorted(scores, key=lambda score: -score.log_prob)
+
+    def complete(
+        self, prompt: str, *, best: int = 5, length: int = 40, stop: Sequence[str] = (".", "\n"), beam: int | None = None,
+        context: Context | None = None,
+    ) -> list[Completion]:
+        """The `best` likeliest ways to go on until a stop symbol or for `length` symbols, by beam search.
+
+        Each of `stop` is one symbol; those that the codec does not have cannot occur and are left out.
+        """
+        context = self.read(prompt, context)
+        known = {symbol: index for index, symbol in enumerate(self.codec.symbols)}
+        stops = [known[symbol] for symbol in stop if symbol in known]
+        with torch.no_grad():
+            found = beam_search(
+                self.model.step, context.logits, context.state, length=length, best=best, beam=beam, stop=stops
+            )
+        return [Completion(self.codec.decode(h.ids), h.log_prob) for h in found]
+
+    def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:
+        """For each text: its log probability, rank among the texts, and the `best` likeliest next symbols."""
+        scores = [self.score(text, name=f"input {row}") for row, text in enumerate(inputs, 1)]
+        order = sorted(range(len(scores)), key=lambda row: -scores[row].log_prob)
+        return [
+            {
+                "input": score.text,
+                "log_prob": score.log_prob,
+                "nats": score.nats,
+                "symbols": len(score.log_probs),
+                "rank": order.index(row) + 1,
+                "next": [{"symbol": s, "probability": p} for s, p in self.next(self.read(score.text), best)],
+            }
+            for row, score in enumerate(scores)
+        ]
+
+    def _draw(
+        self, prompt: str, length: int, sampling: Sampling, seed: int, stop: Sequence[str], context: Context | None
+    ) -> Iterator["_Draw"]:
+        if length < 0:
+            raise ConfigError(f"length: expected 0 or more, got {length}")
+        if any(not text for text in stop):
+            raise ConfigError("stop: an empty text ends everything; leave it out")
+        context = self.read(prompt, context)
+        draws = sample(
+            self.model.step, context.logits, context.state, sampling=sampling, seed=seed, start=context.position
+        )
+        decode, said, longest = self.codec.decoder(), "", max(map(len, stop), default=0)
+        for _ in range(length):
+            expected = context.logits
+            with torch.no_grad():  # around each draw: a generator must not leave the mode set while it waits
+                ids, logits, state = next(draws)
+            index = int(ids[0])
+            context = Context(logits, state, context.position + 1)
+            text = decode(index)
+            yield _Draw(index, text, float(expected[0].double().log_softmax(0)[index]), context)
+            said = (said + text)[-longest:] if longest else ""
+            if any(said.endswith(end) for end in stop):
+                return
+
+
+class _Draw(NamedTuple):
+    """One symbol that was drawn, its log probability under the model itself, and the context after it."""
+
+    id: int
+    text: str
+    log_prob: float
+    context: Context
