@@ -6,7 +6,8 @@ state has to be saved. The mixing function is the 32-bit finalizer with two mult
 C. Wellons ("Prospecting for hash functions", 2018; bias about 0.17 of 2^-32), applied once per coordinate.
 
     mix(x) = x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15; x *= 0x846ca68b; x ^= x >> 16
-    uniform(key, a, b) = mix(mix(mix(key) ^ a) ^ b) / 2^32, in [0, 1) on a grid of 2^-24
+    bits(key, a, b) = mix(mix(mix(mix(lower word of key) ^ upper word) ^ a) ^ b)
+    uniform(key, a, b) = bits(key, a, b) / 2^32, in [0, 1) on a grid of 2^-24
 
 Shapes: coordinates are integer tensors that broadcast against each other.
 """
@@ -47,7 +48,7 @@ def _mix_key(key: int) -> int:
 
 
 def bits(key: int, *coordinates: Tensor) -> Tensor:
-    """32 random bits (as int32) at each place of the broadcast coordinates; `key` is an integer of up to 64 bits."""
+    """32 random bits (as int32) at each place of the broadcast coordinates; `key` is an integer of 64 bits."""
     mixed: Tensor | int = _signed(_mix_key(key))
     for coordinate in coordinates:
         mixed = _mix(coordinate.to(torch.int32) ^ mixed)

@@ -33,7 +33,8 @@ class LanguageModel(nn.Module):
         embedding: int,
         tied: bool = False,
         dropout: float = 0.0,
-        residual: bool = False, compute: torch.dtype | None = None,
+        residual: bool = False,
+        compute: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.vocabulary = vocabulary
@@ -85,7 +86,11 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """tokens (T, N), state -> logits (T, N, V) of the symbol that follows each, state after the last."""
         outputs, state = scan(
-            self.stack, self.embed(tokens), state, lengths=lengths, resets=resets,
+            self.stack,
+            self.embed(tokens),
+            state,
+            lengths=lengths,
+            resets=resets,
             compute=self.compute if self.training else None,
         )
         return self.head(outputs), state

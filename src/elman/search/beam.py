@@ -29,8 +29,15 @@ class Hypothesis:
 
 
 def beam_search(
-    step: Step, logits: Tensor, state: State, *, length: int, best: int = 1, beam: int | None = None,
-    stop: Collection[int] = (), alpha: float = 0.0,
+    step: Step,
+    logits: Tensor,
+    state: State,
+    *,
+    length: int,
+    best: int = 1,
+    beam: int | None = None,
+    stop: Collection[int] = (),
+    alpha: float = 0.0,
 ) -> list[Hypothesis]:
     """The `best` sequences of at most `length` symbols, best first; ties by ids.
 
@@ -66,7 +73,9 @@ def beam_search(
         extended[:, stops] = -torch.inf
         scores, places = extended.flatten().topk(min(beam, extended.shape[0] * int((~stops).sum())))
         # Without length normalisation a longer sequence is never likelier than its beginning.
-        if not len(scores) or (alpha == 0 and len(finished) == best and finished[-1].score >= float(scores[0])):
+        if not len(scores) or (
+            alpha == 0 and len(finished) == best and finished[-1].score >= float(scores[0])
+        ):
             break
         rows, ids = places // vocabulary, places % vocabulary
         prefixes = [(*prefixes[int(row)], int(index)) for row, index in zip(rows, ids, strict=True)]

@@ -34,7 +34,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"temperature: expected 0 (greedy) or a positive number, got {self.temperature}")
+            raise ConfigError(
+                f"temperature: expected 0 (greedy) or a positive number, got {self.temperature}"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top-k: expected at least 1, got {self.top_k}")
         if self.top_p is not None and not 0 < self.top_p <= 1:

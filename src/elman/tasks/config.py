@@ -19,7 +19,11 @@ OWN_CODE = "model.cell"
 
 
 def make_config(
-    task: type[Task], settings: Mapping[str, Any], *, preset: str | None = None, file: str | Path | None = None
+    task: type[Task],
+    settings: Mapping[str, Any],
+    *,
+    preset: str | None = None,
+    file: str | Path | None = None,
 ) -> Settings:
     """The task's settings; raises ConfigError naming the key, what was expected and what came."""
     tree: dict[str, Any] = {}
@@ -31,7 +35,9 @@ def make_config(
         read = read_toml(file)
         cell = read.get("model", {}).get("cell", "") if isinstance(read.get("model", {}), dict) else ""
         if ":" in str(cell):
-            raise ConfigError(f"{file}: {OWN_CODE}={cell!r}: a file cannot name code to run; write -s {OWN_CODE}={cell} instead")
+            raise ConfigError(
+                f"{file}: {OWN_CODE}={cell!r}: a file cannot name code to run; write -s {OWN_CODE}={cell} instead"
+            )
         _merge(tree, read)
     _put_all(tree, settings)
     return validate(task, tree)
@@ -103,7 +109,9 @@ def _explain(task: type[Task], problem: Any, name: str) -> str:
     if problem["type"] == "extra_forbidden":
         known = [known for known, _ in known_keys(task.Config)]
         near = _near(key, known)
-        return f"{name}: unknown key {key!r}; " + (f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}")
+        return f"{name}: unknown key {key!r}; " + (
+            f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+        )
     message = problem["msg"].removeprefix("Value error, ")
     return f"{name}: {key + ': ' if key else ''}{message[:1].lower()}{message[1:]}" + (
         f", got {problem['input']!r}" if key else ""
@@ -115,4 +123,7 @@ def _near(key: str, known: Iterable[str]) -> list[str]:
     known = list(known)
     found = difflib.get_close_matches(key, known, 3)
     last = key.rpartition(".")[2]
-    return found or [k for k in known if difflib.SequenceMatcher(None, k.rpartition(".")[2], last).ratio() > 0.7][:3]  # noqa: PLR2004
+    return (
+        found
+        or [k for k in known if difflib.SequenceMatcher(None, k.rpartition(".")[2], last).ratio() > 0.7][:3]
+    )  # noqa: PLR2004

@@ -79,10 +79,12 @@ class LanguageTrainSettings(TrainSettings):
         0.05, ge=0, le=1, description="that a stream starts a window from the zero state"
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the recurrence's arithmetic while training; weights and moments stay float32"
+        "float32",
+        description="of the recurrence's arithmetic while training; weights and moments stay float32",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the recurrence's arithmetic while training; weights and moments stay float32"
+        "float32",
+        description="of the recurrence's arithmetic while training; weights and moments stay float32",
     )
     reduction: Literal["mean", "sum"] = Field("mean", description="of the loss over a window's symbols")
 

@@ -95,8 +95,16 @@ class LanguagePredictor(Predictor):
         return [(self.codec.symbols[int(index)], float(value)) for index, value in zip(ids, p, strict=True)]
 
     def generate(
-        self, prompt: str = "", *, length: int = 200, temperature: float = 1.0, top_k: int | None = None,
-        top_p: float | None = None, seed: int = 0, stop: Sequence[str] = (), context: Context | None = None,
+        self,
+        prompt: str = "",
+        *,
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        context: Context | None = None,
     ) -> Generation:
         """Draws at most `length` symbols after `prompt`; ends early with the first text in `stop`, which is kept.
 
@@ -109,8 +117,16 @@ class LanguagePredictor(Predictor):
         return Generation(self.codec.decode(ids), ids, tuple(draw.log_prob for draw in drawn), end)
 
     def stream(
-        self, prompt: str = "", *, length: int = 200, temperature: float = 1.0, top_k: int | None = None,
-        top_p: float | None = None, seed: int = 0, stop: Sequence[str] = (), context: Context | None = None,
+        self,
+        prompt: str = "",
+        *,
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        context: Context | None = None,
     ) -> Iterator[str]:
         """The text of `generate`, piece by piece as it is drawn."""
         drawn = self._draw(prompt, length, Sampling(temperature, top_k, top_p), seed, stop, context)
@@ -132,7 +148,13 @@ class LanguagePredictor(Predictor):
         return sorted(scores, key=lambda score: -score.log_prob)
 
     def complete(
-        self, prompt: str, *, best: int = 5, length: int = 40, stop: Sequence[str] = (".", "\n"), beam: int | None = None,
+        self,
+        prompt: str,
+        *,
+        best: int = 5,
+        length: int = 40,
+        stop: Sequence[str] = (".", "\n"),
+        beam: int | None = None,
         context: Context | None = None,
     ) -> list[Completion]:
         """The `best` likeliest ways to go on until a stop symbol or for `length` symbols, by beam search.
@@ -144,7 +166,13 @@ class LanguagePredictor(Predictor):
         stops = [known[symbol] for symbol in stop if symbol in known]
         with torch.no_grad():
             found = beam_search(
-                self.model.step, context.logits, context.state, length=length, best=best, beam=beam, stop=stops
+                self.model.step,
+                context.logits,
+                context.state,
+                length=length,
+                best=best,
+                beam=beam,
+                stop=stops,
             )
         return [Completion(self.codec.decode(h.ids), h.log_prob) for h in found]
 
@@ -165,7 +193,13 @@ class LanguagePredictor(Predictor):
         ]
 
     def _draw(
-        self, prompt: str, length: int, sampling: Sampling, seed: int, stop: Sequence[str], context: Context | None
+        self,
+        prompt: str,
+        length: int,
+        sampling: Sampling,
+        seed: int,
+        stop: Sequence[str],
+        context: Context | None,
     ) -> Iterator["_Draw"]:
         if length < 0:
             raise ConfigError(f"length: expected 0 or more, got {length}")
@@ -173,7 +207,12 @@ class LanguagePredictor(Predictor):
             raise ConfigError("stop: an empty text ends everything; leave it out")
         context = self.read(prompt, context)
         draws = sample(
-            self.model.step, context.logits, context.state, sampling=sampling, seed=seed, start=context.position
+            self.model.step,
+            context.logits,
+            context.state,
+            sampling=sampling,
+            seed=seed,
+            start=context.position,
         )
         decode, said, longest = self.codec.decoder(), "", max(map(len, stop), default=0)
         for _ in range(length):

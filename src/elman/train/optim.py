@@ -93,6 +93,10 @@ def clip(model: nn.Module, settings: TrainSettings) -> Tensor:
     if settings.clip_value is not None:
         torch.nn.utils.clip_grad_value_(parameters, settings.clip_value)
     if settings.clip_norm is not None:
-        total = norm if settings.clip_value is None else torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        total = (
+            norm
+            if settings.clip_value is None
+            else torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        )
         torch.nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm, total)
     return norm
