@@ -73,14 +73,15 @@ def scan(
     state: the state before the first step; None for the cell's initial state. lengths (N,): steps of each
     element, T where None. reverse: from each element's last step to its first. resets (T, N): True where an
     element's state is the initial one before that step. record: names of intermediates (the cell's `records`)
-    to return over time.
+    to return over time. compute: the type in which torch's kernels compute, where it is not that of the
+    inputs; what comes back is of the inputs' type.
 
     Returns outputs (T, N, H), zero past an element's end, and the state of each element after its own last
     step (an empty element's is the one it came with); with `record` also a dict of tensors (T, N, ...).
     The numbers of a sequence run in chunks, with the state carried, are those of the whole.
 
     Raises ShapeError for arguments that do not fit, ConfigError for a name in `record` that the cell does not
-    have, KernelError as `choose` does.
+    have, KernelError as `choose` does and where `compute` is asked of a cell that torch has no kernel for.
     """
     _check_inputs(cell, inputs, resets)
     _check_record(cell, record)
@@ -131,9 +132,10 @@ def _run(
         return cell.whole(lambda c, x, s: _run(c, x, s, lengths, kernels, compute), inputs, state, lengths)
     if choice.path == "torch" and inputs.numel():
         return torch_path.run(cell, inputs, state, lengths, compute)
-    if compute is not None and compute != inputs.dtype:
+    if choice.path != "torch" and compute not in (None, inputs.dtype):
         raise KernelError(
-            f"{type(cell).__name__}: only torch's kernels compute in {compute}, and {choice.reason}; use float32"
+            f"{type(cell).__name__}: only torch's kernels compute in {compute}, "
+            f"and here the reference does ({choice.reason}); use {inputs.dtype}"
         )
     outputs, state, _ = _reference(cell, inputs, state, lengths, ())
     return outputs, state

@@ -38,15 +38,15 @@ def run(
 ) -> tuple[Tensor, State]:
     """One cell over all time on torch's kernel: outputs, zero past an element's end, and the last state.
 
-    compute: the type of the kernel's arithmetic, where it is not that of the inputs; what comes back is of theirs.
+    compute: the type of the kernel's arithmetic, where it is not that of the inputs, whose type comes back.
     """
+    kind = compute or inputs.dtype
     weight_ih: Tensor | None = None
     fixed = lengths is None or bool((lengths == inputs.shape[0]).all())
     if not fixed and (
         isinstance(cell, LSTMCell) or (isinstance(cell, ElmanCell) and cell.nonlinearity == "relu")
     ):
-        inputs, weight_ih = _hold(cell, inputs, lengths)
-    kind = compute or inputs.dtype
+        inputs, weight_ih = _hold(cell, inputs, lengths, kind)
     weights = [weight.to(kind) for weight in flat_weights(cell, weight_ih)]
     start = tuple(part[None].contiguous().to(kind) for part in state)
     outputs, *final = call(
@@ -94,14 +94,19 @@ def flat_weights(cell: Cell, weight_ih: Tensor | None = None) -> list[Tensor]:
     return weights
 
 
-def _hold(cell: LSTMCell | ElmanCell, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs with the padding flag as a last feature, and weight_ih with the column that it multiplies."""
+def _hold(
+    cell: LSTMCell | ElmanCell, inputs: Tensor, lengths: Tensor, kind: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Inputs with the padding flag as a last feature, and weight_ih with the column that it multiplies.
+
+    kind: the type that the kernel computes in; the column must be finite there.
+    """
     flag = (~length_mask(lengths, inputs.shape[0])).to(inputs.dtype)[..., None]
     column = cell.weight_ih.new_zeros(len(cell.weight_ih), 1)
     if isinstance(cell, LSTMCell):
         column[: cell.hidden_size], column[cell.hidden_size : 2 * cell.hidden_size] = -HOLD, HOLD
     else:
         cast = torch.is_autocast_enabled(inputs.device.type)
-        dtype = torch.get_autocast_dtype(inputs.device.type) if cast else column.dtype
-        column[:] = -torch.finfo(dtype).max / 2
+        kind = torch.get_autocast_dtype(inputs.device.type) if cast else kind
+        column[:] = -torch.finfo(kind).max / 2
     return torch.cat([inputs, flag], -1), torch.cat([cell.weight_ih, column], 1)
