@@ -48,7 +48,7 @@ def _mix_key(key: int) -> int:
 
 
 def bits(key: int, *coordinates: Tensor) -> Tensor:
-    """32 random bits (as int32) at each place of the broadcast coordinates; `key` is an integer of 64 bits."""
+    """32 random bits, as int32, at each place of the broadcast coordinates; `key` is of up to 64 bits."""
     mixed: Tensor | int = _signed(_mix_key(key))
     for coordinate in coordinates:
         mixed = _mix(coordinate.to(torch.int32) ^ mixed)
