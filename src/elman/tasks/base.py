@@ -1,7 +1,8 @@
 """What a task is: how files become examples, the model, the loss, the metrics and the predictions.
 
-A task is one file in this folder and one line in `elman.tasks.TASKS`. Its settings are a tree of pydantic models in which
-an unknown key is an error; the training loop, the run folder and the command line know tasks only through this file.
+A task is one file in this folder and one line in `elman.tasks.TASKS`. Its settings are a tree of pydantic
+models in which an unknown key is an error; the training loop, the run folder and the command line know tasks
+only through this file.
 """
 
 from abc import ABC, abstractmethod
@@ -69,11 +70,11 @@ class Outcome:
 
 
 class Examples(ABC):
-    """Training data: batches that depend on the number of the update alone, so that a run can be resumed exactly."""
+    """Training data: batches that depend on the number of the update alone, so that a resume is exact."""
 
     @abstractmethod
     def outcome(self, model: nn.Module, update: int, carry: State | None) -> Outcome:
-        """Runs the model over the batch of `update` (0, 1, ...) with the state carried from the one before."""
+        """Runs the model over the batch of `update` (0, 1, ...), with the state carried from the last one."""
 
     @abstractmethod
     def carry(self, model: nn.Module) -> State | None:
@@ -100,8 +101,8 @@ class Predictor(ABC):
 class Task(ABC):
     """A kind of problem, bound to its settings and its codec.
 
-    `name` is the noun of the command line, `Config` the settings, `presets` named overrides of them. `files` are
-    what a run remembers of its data.
+    `name` is the noun of the command line, `Config` the settings, `presets` named overrides of them. `files`
+    are what a run remembers of its data.
     """
 
     name: ClassVar[str]
@@ -148,7 +149,7 @@ class Task(ABC):
     def evaluate(
         self, model: nn.Module, files: Sequence[str], progress: Callable[[float], None]
     ) -> dict[str, float]:
-        """Figures on `files`, or on the validation data where none are named; `progress` is told the fraction done."""
+        """Figures on `files`, or on the validation data where none are named; `progress`: the part done."""
 
     @abstractmethod
     def predictor(self, model: nn.Module) -> Predictor:

@@ -1,6 +1,7 @@
 """Settings from where people write them: defaults < a preset < a TOML file < single settings.
 
-A single setting is written key=value, the key with dots (model.hidden=512), the value as in TOML; a bare word is a string.
+A single setting is written key=value, the key with dots (model.hidden=512), the value as in TOML; a bare word
+is a string.
 """
 
 import difflib
@@ -36,7 +37,8 @@ def make_config(
         cell = read.get("model", {}).get("cell", "") if isinstance(read.get("model", {}), dict) else ""
         if ":" in str(cell):
             raise ConfigError(
-                f"{file}: {OWN_CODE}={cell!r}: a file cannot name code to run; write -s {OWN_CODE}={cell} instead"
+                f"{file}: {OWN_CODE}={cell!r}: a file cannot name code to run; write -s {OWN_CODE}={cell} "
+                f"instead"
             )
         _merge(tree, read)
     _put_all(tree, settings)

@@ -1,14 +1,15 @@
 """Language modelling: text files -> a model of the next symbol.
 
-Training reads the corpus in parallel streams by truncated BPTT (Williams and Peng 1990; see elman.data.readers), the state
-carried from one window to the next. Validation is measured in two ways: in windows that each start from the zero state
-(comparable with models of a fixed context), and statefully, as one goes through a text.
+Training reads the corpus in parallel streams by truncated BPTT (Williams and Peng 1990; see
+elman.data.readers), the state carried from one window to the next. Validation is measured in two ways: in
+windows that each start from the zero state (comparable with models of a fixed context), and statefully, as
+one goes through a text.
 
 Shapes: T time, N batch (streams), V vocabulary. tokens (T, N) int64.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field, model_validator
@@ -122,7 +123,7 @@ class LanguageModelTask(Task):
 
     name = "language-model"
     Config = LanguageModelConfig
-    presets = {"min-char-rnn": MIN_CHAR_RNN}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"min-char-rnn": MIN_CHAR_RNN}
 
     def __init__(self, config: LanguageModelConfig, codec: Codec, files: list[dict[str, Any]]) -> None:
         self.config = config
@@ -143,7 +144,7 @@ class LanguageModelTask(Task):
         else:
             codec = WordCodec.of(text, data.minimum_count, data.vocabulary)
         task = cls(config, codec, [document.to_json() for document in training + valid])
-        task._encode(training, valid)
+        task._corpora = task._encode(training, valid)
         return task
 
     @classmethod
@@ -211,14 +212,15 @@ class LanguageModelTask(Task):
         return LanguageExamples(self, self.corpora()[0])
 
     def corpora(self) -> tuple[Corpus, Corpus]:
-        """The training and the validation corpus; raises DataError where a file is not the one the run began with."""
+        """The training and the validation corpus; raises DataError where a file has changed since the run began."""
         if self._corpora is None:
-            count = len(self.config.data.valid_files)
+            training = len(self.files) - len(self.config.data.valid_files)
             documents = [self._reread(file) for file in self.files]
-            self._encode(documents[: len(documents) - count], documents[len(documents) - count :])
+            self._corpora = self._encode(documents[:training], documents[training:])
         return self._corpora
 
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> dict[str, float]:
+        assert isinstance(model, LanguageModel)
         corpus = self.corpora()[1]
 
         def check(fraction: float) -> None:
@@ -235,13 +237,15 @@ class LanguageModelTask(Task):
     def evaluate(
         self, model: nn.Module, files: Sequence[str], progress: Callable[[float], None]
     ) -> dict[str, float]:
+        assert isinstance(model, LanguageModel)
         if files:
             corpus = encode_documents([read_document(path, self.codec.unit) for path in files], self.codec)
         else:
             corpus = self.corpora()[1]
         if len(corpus) < MINIMUM_EVALUATION:
             raise DataError(
-                f"evaluate: the text has {len(corpus)} symbols, expected at least {MINIMUM_EVALUATION}; name a FILE to evaluate on"
+                f"evaluate: the text has {len(corpus)} symbols, expected at least {MINIMUM_EVALUATION}; name a "
+                f"FILE to evaluate on"
             )
         windows = evaluate_windows(
             model, corpus, self.config.evaluate_window, lambda part: progress(part * 0.3)
@@ -253,19 +257,18 @@ class LanguageModelTask(Task):
         assert isinstance(model, LanguageModel)
         return LanguagePredictor(model, self.codec)
 
-    def _encode(self, training: list[Document], valid: list[Document]) -> None:
+    def _encode(self, training: list[Document], valid: list[Document]) -> tuple[Corpus, Corpus]:
         corpus = encode_documents(training, self.codec)
         if valid:
-            self._corpora = (corpus, encode_documents(valid, self.codec))
-        else:
-            self._corpora = split_corpus(corpus, self.config.data.valid_fraction)
+            return corpus, encode_documents(valid, self.codec)
+        return split_corpus(corpus, self.config.data.valid_fraction)
 
     def _reread(self, file: dict[str, Any]) -> Document:
         document = read_document(file["path"], self.codec.unit)
         if document.sha256 != file["sha256"]:
             raise DataError(
-                f"{file['path']}: the file has changed since the run began ({document.size} bytes now, {file['size']} then); "
-                f"put the old one back, or begin a new run"
+                f"{file['path']}: the file has changed since the run began ({document.size} bytes now, "
+                f"{file['size']} then); put the old one back, or begin a new run"
             )
         return document
 
@@ -299,9 +302,11 @@ class LanguageExamples(Examples):
         )
 
     def carry(self, model: nn.Module) -> State:
+        assert isinstance(model, LanguageModel)
         return model.initial_state(self._reader.streams)
 
     def outcome(self, model: nn.Module, update: int, carry: State | None) -> Outcome:
+        assert isinstance(model, LanguageModel)
         window = self._reader.read(update)
         model.reseed(counter.child(self._seed, update))
         advance = window.advance

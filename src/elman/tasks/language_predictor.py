@@ -1,7 +1,7 @@
 """A trained language model in use: generate, go on, complete, score, compare.
 
-Everything passes through a Context: what the model expects next, and the state of its cells. One context in, one context
-out; what is computed symbol by symbol equals what is computed over the whole text.
+Everything passes through a Context: what the model expects next, and the state of its cells. One context in,
+one context out; what is computed symbol by symbol equals what is computed over the whole text.
 """
 
 import math
@@ -20,9 +20,12 @@ from elman.search.beam import beam_search
 from elman.search.sampling import Sampling, sample
 from elman.tasks.base import Predictor
 
+COMPLETION_STOPS = (".", "\n")
+"""Symbols that end a completion: those of a sentence and of a line."""
+
 
 class Context(NamedTuple):
-    """Where a text stands: logits (1, V) of the next symbol, the state of the cells, and the symbols read so far."""
+    """Where a text stands: logits (1, V) of the next symbol, the cells' state, and the symbols read so far."""
 
     logits: Tensor
     state: State
@@ -31,7 +34,7 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Generation:
-    """Text that was drawn, its ids and their log probabilities (nats, under the model itself), and where it stands."""
+    """Text that was drawn, its ids, their log probabilities (nats, under the model itself), where it stands."""
 
     text: str
     ids: tuple[int, ...]
@@ -106,10 +109,10 @@ class LanguagePredictor(Predictor):
         stop: Sequence[str] = (),
         context: Context | None = None,
     ) -> Generation:
-        """Draws at most `length` symbols after `prompt`; ends early with the first text in `stop`, which is kept.
+        """Draws at most `length` symbols after `prompt`; ends early with the first text in `stop`, and keeps it.
 
-        temperature 0 is greedy. The same seed gives the same text; a text drawn in parts, each from the context of
-        the one before, is the text drawn at once.
+        temperature 0 is greedy. The same seed gives the same text; a text drawn in parts, each from the
+        context of the one before, is the text drawn at once.
         """
         drawn = list(self._draw(prompt, length, Sampling(temperature, top_k, top_p), seed, stop, context))
         ids = tuple(draw.id for draw in drawn)
@@ -143,7 +146,7 @@ class LanguagePredictor(Predictor):
         return Score(text, tuple(self.codec.symbols[int(index)] for index in ids), tuple(log_probs.tolist()))
 
     def compare(self, texts: Sequence[str], *, context: Context | None = None) -> list[Score]:
-        """The scores of several texts, the likeliest first: minimal pairs, as 'kniha o mně' and 'kniha o mě'."""
+        """The scores of texts, the likeliest first: minimal pairs, as 'kniha o mně' and 'kniha o mě'."""
         scores = [self.score(text, context=context, name=f"text {row}") for row, text in enumerate(texts, 1)]
         return sorted(scores, key=lambda score: -score.log_prob)
 
@@ -153,7 +156,7 @@ class LanguagePredictor(Predictor):
         *,
         best: int = 5,
         length: int = 40,
-        stop: Sequence[str] = (".", "\n"),
+        stop: Sequence[str] = COMPLETION_STOPS,
         beam: int | None = None,
         context: Context | None = None,
     ) -> list[Completion]:

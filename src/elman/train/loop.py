@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,23 +21,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from elman import __version__
 from elman.cells import Cell, State
 from elman.errors import ConfigError, DivergedError
 from elman.runs import Run, checkpoint_name
-from elman.tasks import TASKS, Task
-from elman.tasks.base import Examples, Outcome, Stopped
-from elman.tasks.config import make_config, validate
+from elman.tasks import find_task
+from elman.tasks.base import Examples, Outcome, Stopped, Task
+from elman.tasks.config import make_config
 from elman.train.checkpoint import (
     carry_tensors,
     optimizer_tensors,
     put_optimizer,
-    put_weights,
     take_carry,
-    weights_of,
 )
 from elman.train.memory import check_memory
 from elman.train.optim import build_optimizer, clip, learning_rate
+from elman.weights import put_weights, weights_of
 
 
 class Reporter:
@@ -143,11 +142,17 @@ def train(
 
 
 def _begin(
-    run: str | Path, name: str, files: Sequence[str | Path], settings: Mapping[str, Any], preset: str | None,
-    config: str | Path | None, cell: type[Cell] | None, notify: Callable[[str], None],
+    run: str | Path,
+    name: str,
+    files: Sequence[str | Path],
+    settings: Mapping[str, Any],
+    preset: str | None,
+    config: str | Path | None,
+    cell: type[Cell] | None,
+    notify: Callable[[str], None],
 ) -> tuple[Run, Task]:
     """A new run folder, made only when files, settings and sizes have been found good."""
-    kind = _task(name)
+    kind = find_task(name)
     made = make_config(kind, settings, preset=preset, file=config)
     if not files:
         raise ConfigError(f"{name}: expected at least one file to train on")
@@ -155,7 +160,7 @@ def _begin(
     _check_size(task, cell)
     task.examples()
     description = {
-        "elman": __version__,
+        "elman": version("elman"),
         "task": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": made.model_dump(mode="json"),
@@ -165,12 +170,17 @@ def _begin(
 
 
 def _reopen(
-    run: str | Path, name: str, files: Sequence[str | Path], settings: Mapping[str, Any], preset: str | None,
-    config: str | Path | None, notify: Callable[[str], None],
+    run: str | Path,
+    name: str,
+    files: Sequence[str | Path],
+    settings: Mapping[str, Any],
+    preset: str | None,
+    config: str | Path | None,
+    notify: Callable[[str], None],
 ) -> tuple[Run, Task]:
     """An existing run with its own settings; raises ConfigError where others were given."""
     folder = Run(run, notify)
-    task = restore_task(folder)
+    task = folder.task()
     if name != task.name:
         raise ConfigError(f"{run}: this run is a {task.name}, not a {name}")
     if preset is not None or config is not None:
@@ -181,24 +191,12 @@ def _reopen(
         for part in key.split("."):
             place = place.get(part) if isinstance(place, dict) else None
         if place != value:
-            raise ConfigError(f"--resume: a run keeps its settings: {key} is {place!r}, not {value!r}; leave it out, or begin a new run")
+            raise ConfigError(
+                f"--resume: a run keeps its settings: {key} is {place!r}, not {value!r}; leave it out, or begin a new run"
+            )
     for entry, path in zip(task.files, files, strict=False):
         entry["path"] = str(Path(path).absolute())
     return folder, task
-
-
-def restore_task(run: Run) -> Task:
-    """The task of a run folder, with its settings and codec."""
-    place = str(run.path / "run.json")
-    kind = _task(str(run.description.get("task")), place)
-    config = validate(kind, run.description.get("config", {}), place)
-    return kind.restore(config, run.codec, list(run.description.get("files", [])), str(run.path / "codec.json"))
-
-
-def _task(name: str, place: str = "task") -> type[Task]:
-    if name not in TASKS:
-        raise ConfigError(f"{place}: expected one of {', '.join(TASKS)}, got {name!r}")
-    return TASKS[name]
 
 
 def _check_size(task: Task, cell: type[Cell] | None) -> None:
@@ -222,7 +220,9 @@ def _assemble(run: Run, task: Task, cell: type[Cell] | None, reporter: Reporter)
     if run.checkpoints():
         checkpoint = run.load("newest", ("weights", "optimizer", "carry"))
         put_weights(model, checkpoint.tensors["weights"], str(checkpoint.path / "weights.safetensors"))
-        put_optimizer(model, optimizer, checkpoint.tensors["optimizer"], str(checkpoint.path / "optimizer.safetensors"))
+        put_optimizer(
+            model, optimizer, checkpoint.tensors["optimizer"], str(checkpoint.path / "optimizer.safetensors")
+        )
         carry = take_carry(carry, checkpoint.tensors["carry"], str(checkpoint.path / "carry.safetensors"))
         progress = _Progress(**checkpoint.progress)
     run.keep_records(progress.update)

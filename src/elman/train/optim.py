@@ -1,7 +1,7 @@
 """Optimizers, schedules and clipping.
 
-The optimizers are torch's, but for an Adagrad whose epsilon may stand inside the root. A schedule is a pure function of the
-update, so that a resumed run goes on with the rate that it would have had.
+The optimizers are torch's, but for an Adagrad whose epsilon may stand inside the root. A schedule is a pure
+function of the update, so that a resumed run goes on with the rate that it would have had.
 
     adagrad (Duchi et al. 2011):  s += g^2;   w -= lr g / (sqrt(s) + eps)   or   w -= lr g / sqrt(s + eps)
 """
@@ -17,7 +17,7 @@ from elman.tasks.base import TrainSettings
 
 
 class Adagrad(torch.optim.Optimizer):
-    """Adagrad with epsilon inside the root: w -= lr g / sqrt(s + eps), s the sum of squares of all gradients g."""
+    """Adagrad with epsilon inside the root: w -= lr g / sqrt(s + eps), s the sum of all g^2 so far."""
 
     def __init__(self, params: Iterable[Any], lr: float, eps: float, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
@@ -64,8 +64,8 @@ def learning_rate(settings: TrainSettings, update: int) -> float:
     """The rate of update 0, 1, ...: a linear rise over `warmup` updates, then the schedule.
 
     linear, cosine: from the full rate after the warm-up to `final_fraction` of it at the last update.
-    inverse_sqrt: falls as 1 / sqrt(update) from the warm-up's end. exponential: times `decay` every `decay_every`
-    updates, the first time at `decay_after`.
+    inverse_sqrt: falls as 1 / sqrt(update) from the warm-up's end. exponential: times `decay` every
+    `decay_every` updates, the first time at `decay_after`.
     """
     warm = min(1.0, (update + 1) / settings.warmup) if settings.warmup else 1.0
     span = max(settings.updates - settings.warmup - 1, 1)
@@ -87,16 +87,17 @@ def learning_rate(settings: TrainSettings, update: int) -> float:
 
 
 def clip(model: nn.Module, settings: TrainSettings) -> Tensor:
-    """Clips the gradients by value, then by global norm (Pascanu et al. 2013); returns the norm before clipping."""
+    """Clips gradients by value, then by global norm (Pascanu et al. 2013); returns the norm before clipping."""
     parameters = [p for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    norm = _norm(parameters)
     if settings.clip_value is not None:
         torch.nn.utils.clip_grad_value_(parameters, settings.clip_value)
     if settings.clip_norm is not None:
-        total = (
-            norm
-            if settings.clip_value is None
-            else torch.nn.utils.get_total_norm([p.grad for p in parameters])
-        )
+        total = norm if settings.clip_value is None else _norm(parameters)
         torch.nn.utils.clip_grads_with_norm_(parameters, settings.clip_norm, total)
     return norm
+
+
+def _norm(parameters: list[nn.Parameter]) -> Tensor:
+    """The global norm of the gradients."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
