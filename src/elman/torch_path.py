@@ -62,6 +62,13 @@ def run(
     return outputs, type(state)(*final)
 
 
+def autocast_type(device: torch.device) -> torch.dtype | None:
+    """The type in which autocast lets operations on this device compute; None where it is off."""
+    kind = device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else None
+
+
 def call(
     cell: Cell,
     inputs: Tensor,
@@ -106,7 +113,5 @@ def _hold(
     if isinstance(cell, LSTMCell):
         column[: cell.hidden_size], column[cell.hidden_size : 2 * cell.hidden_size] = -HOLD, HOLD
     else:
-        cast = torch.is_autocast_enabled(inputs.device.type)
-        kind = torch.get_autocast_dtype(inputs.device.type) if cast else kind
-        column[:] = -torch.finfo(kind).max / 2
+        column[:] = -torch.finfo(autocast_type(inputs.device) or kind).max / 2
     return torch.cat([inputs, flag], -1), torch.cat([cell.weight_ih, column], 1)
