@@ -1,8 +1,8 @@
 """Codecs: what the symbols of a text are, and their numbers.
 
-bytes: the 256 byte values. characters: the Unicode characters seen in the training text, in order of their code.
-words: what stands between white space, the most frequent first; a line's end is the symbol <eos>, a word that is not
-in the vocabulary is <unk>.
+bytes: the 256 byte values. characters: the Unicode characters seen in the training text, in order of their
+code. words: what stands between white space, the most frequent first; a line's end is the symbol <eos>, a
+word that is not in the vocabulary is <unk>.
 
 A codec is kept in a run folder as JSON: {"unit": ..., "symbols": [...]}. encode: text -> (L,) int64 ids.
 """
@@ -68,7 +68,7 @@ class ByteCodec(Codec):
         super().__init__([chr(value) if 32 <= value < 127 else f"\\x{value:02x}" for value in range(256)])
 
     def encode(self, text: str, name: str = "text") -> Tensor:
-        # Bytes that are not UTF-8 were read as lone surrogates (see elman.data.text) and come back as they were.
+        # Bytes that are not UTF-8 were read as lone surrogates (see elman.data.text) and come back unchanged.
         return encode_bytes(text.encode("utf-8", "surrogateescape"))
 
     def decoder(self) -> Callable[[int], str]:
@@ -148,8 +148,8 @@ class WordCodec(Codec):
                 index = self._ids.get(word, unknown)
                 if index is None:
                     raise DataError(
-                        f"{name}: line {row}: the word {word!r} is not among the {len(self)} known ones and the model has no "
-                        f"{UNKNOWN}; train with a vocabulary limit (data.minimum_count) to get one"
+                        f"{name}: line {row}: the word {word!r} is not among the {len(self)} known ones and "
+                        f"the model has no {UNKNOWN}; train with data.minimum_count=2 to get one"
                     )
                 ids.append(index)
         return torch.tensor(ids, dtype=torch.int64)
@@ -191,6 +191,6 @@ def unknown_symbol(name: str, text: str, position: int, known: int) -> DataError
     before = text[:position]
     row, column = before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1
     return DataError(
-        f"{name}: line {row}, column {column}: the symbol {text[position]!r} is not among the {known} that the model knows; "
-        f"leave it out, or train with data.unit=bytes, which knows every text"
+        f"{name}: line {row}, column {column}: the symbol {text[position]!r} is not among the {known} that "
+        f"the model knows; leave it out, or train with data.unit=bytes, which knows every text"
     )

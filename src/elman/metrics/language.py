@@ -31,4 +31,4 @@ class Rate:
     @property
     def perplexity(self) -> float:
         """Infinite past the range of a float."""
-        return math.exp(self.nats) if self.nats < 700 else math.inf  # noqa: PLR2004
+        return math.exp(self.nats) if self.nats < 700 else math.inf

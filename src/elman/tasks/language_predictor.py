@@ -25,7 +25,7 @@ COMPLETION_STOPS = (".", "\n")
 
 
 class Context(NamedTuple):
-    """Where a text stands: logits (1, V) of the next symbol, the cells' state, and the symbols read so far."""
+    """Where a text stands: logits (1, V) of the next symbol, the cells' state, the symbols read so far."""
 
     logits: Tensor
     state: State
@@ -34,7 +34,7 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Generation:
-    """Text that was drawn, its ids, their log probabilities (nats, under the model itself), where it stands."""
+    """Text that was drawn, its ids, their log probabilities (nats, under the model itself), its context."""
 
     text: str
     ids: tuple[int, ...]
@@ -109,7 +109,7 @@ class LanguagePredictor(Predictor):
         stop: Sequence[str] = (),
         context: Context | None = None,
     ) -> Generation:
-        """Draws at most `length` symbols after `prompt`; ends early with the first text in `stop`, and keeps it.
+        """Draws at most `length` symbols after `prompt`; ends early with the first text in `stop`, kept.
 
         temperature 0 is greedy. The same seed gives the same text; a text drawn in parts, each from the
         context of the one before, is the text drawn at once.

@@ -1,8 +1,8 @@
 """The training loop: batch, gradient, clip, step; now and then a validation and a checkpoint.
 
-Everything that decides a number is a function of the settings and of the count of updates: the batch, the masks, the rate.
-Nothing else has to be saved than weights, the optimizer's moments and the carried state, and a run that was stopped, or
-killed at any moment, goes on exactly as it would have gone on.
+Everything that decides a number is a function of the settings and of the count of updates: the batch, the
+masks, the rate. Nothing else has to be saved than weights, the optimizer's moments and the carried state, and
+a run that was stopped, or killed at any moment, goes on exactly as it would have gone on.
 """
 
 import math
@@ -118,14 +118,15 @@ def train(
     reporter: Reporter | None = None,
     notify: Callable[[str], None] = lambda step: None,
 ) -> Result:
-    """Trains `task` on `files` into the run folder `run`, from the start or, with `resume`, from its newest checkpoint.
+    """Trains `task` on `files` into the folder `run`, from the start or (`resume`) from where it stopped.
 
-    settings: by key with dots, {"model.hidden": 512}; preset, config: see elman.tasks.config. minutes: stop, saved and
-    resumable, after so long. cell: a class of your own, for settings whose model.cell is not in the table. A resumed run
-    keeps its settings; `files`, where given, are the same files in another place. SIGTERM and SIGINT save and return.
-    notify: told the steps of every save (for tests).
+    settings: by key with dots, {"model.hidden": 512}; preset, config: see elman.tasks.config. minutes: stop,
+    saved and resumable, after so long. cell: a class of your own, for settings whose model.cell is not in the
+    table. A resumed run goes on from its newest checkpoint and keeps its settings; `files`, where given, are
+    the same files in another place. SIGTERM and SIGINT save and return. notify: told the steps of every save
+    (for tests).
 
-    Raises ConfigError, DataError, RunError, or DivergedError where the loss or the gradient is no longer finite.
+    Raises ConfigError, DataError, RunError, or DivergedError where loss or gradient are no longer finite.
     """
     if minutes is not None and minutes <= 0:
         raise ConfigError(f"minutes: expected more than 0, got {minutes}")
@@ -192,7 +193,8 @@ def _reopen(
             place = place.get(part) if isinstance(place, dict) else None
         if place != value:
             raise ConfigError(
-                f"--resume: a run keeps its settings: {key} is {place!r}, not {value!r}; leave it out, or begin a new run"
+                f"--resume: a run keeps its settings: {key} is {place!r}, not {value!r}; leave it out, or "
+                f"begin a new run"
             )
     for entry, path in zip(task.files, files, strict=False):
         entry["path"] = str(Path(path).absolute())
@@ -208,7 +210,7 @@ def _check_size(task: Task, cell: type[Cell] | None) -> None:
 
 
 def _assemble(run: Run, task: Task, cell: type[Cell] | None, reporter: Reporter) -> _Training:
-    """The model, the optimizer and the place where training stands: at the start, or at the newest checkpoint."""
+    """The model, the optimizer and where training stands: at the start, or at the newest checkpoint."""
     settings = task.config.train
     _check_size(task, cell)
     with torch.random.fork_rng(devices=[]):
@@ -275,8 +277,9 @@ def _update(training: _Training) -> None:
     progress.smoothed = settings.smoothing * before + (1 - settings.smoothing) * loss
     progress.seconds += time.monotonic() - began
     record = {
-        "kind": "train", "update": progress.update, "loss": loss, "smoothed": progress.smoothed, "learning_rate": rate,
-        "gradient_norm": norm, "symbols": progress.symbols, "seconds": round(progress.seconds, 3),
+        "kind": "train", "update": progress.update, "loss": loss, "smoothed": progress.smoothed,
+        "learning_rate": rate, "gradient_norm": norm, "symbols": progress.symbols,
+        "seconds": round(progress.seconds, 3),
     }  # fmt: skip
     training.run.record(record)
     training.reporter.updated(record)
@@ -291,8 +294,8 @@ def _check_finite(training: _Training, outcome: Outcome, what: str, value: float
     if update:
         _save(training)
     raise DivergedError(
-        f"{training.run.path}: the {what} is {value} at {outcome.place}; {saved}; lower train.learning_rate or train.clip_norm "
-        f"and begin a new run"
+        f"{training.run.path}: the {what} is {value} at {outcome.place}; {saved}; lower train.learning_rate "
+        f"or train.clip_norm and begin a new run"
     )
 
 
@@ -325,7 +328,7 @@ def _save(training: _Training) -> None:
 
 @contextmanager
 def _signals(stop: _Stop) -> Iterator[_Stop]:
-    """SIGTERM and SIGINT ask for a stop; a second one ends the process as usual. Only the main thread can listen."""
+    """SIGTERM and SIGINT ask for a stop; a second one ends the process. Only the main thread listens."""
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

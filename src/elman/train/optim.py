@@ -23,8 +23,12 @@ class Adagrad(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
-        """One update of every parameter that has a gradient."""
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """One update of every parameter that has a gradient; returns what `closure`, where given, returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -37,6 +41,7 @@ class Adagrad(torch.optim.Optimizer):
                     state["sum"] = torch.zeros_like(parameter)
                 state["sum"].addcmul_(gradient, gradient)
                 parameter.addcdiv_(gradient, (state["sum"] + group["eps"]).sqrt_(), value=-group["lr"])
+        return loss
 
 
 def build_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -87,7 +92,7 @@ def learning_rate(settings: TrainSettings, update: int) -> float:
 
 
 def clip(model: nn.Module, settings: TrainSettings) -> Tensor:
-    """Clips gradients by value, then by global norm (Pascanu et al. 2013); returns the norm before clipping."""
+    """Clips gradients by value, then by global norm (Pascanu et al. 2013); returns the norm before that."""
     parameters = [p for p in model.parameters() if p.grad is not None]
     norm = _norm(parameters)
     if settings.clip_value is not None:
