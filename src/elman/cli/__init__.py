@@ -27,6 +27,7 @@ app.command("predict")(use.predict_command)
 app.command("generate")(use.generate_command)
 app.command("info")(show.info_command)
 app.command("plot")(show.plot_command)
+app.command("settings")(show.settings_command)
 app.command("doctor")(show.doctor_command)
 app.add_typer(catalog.app, name="data")
 

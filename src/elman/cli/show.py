@@ -18,6 +18,8 @@ from elman.plots.surprisal import surprisal
 from elman.predict import load
 from elman.runs import Run
 from elman.scan import choose
+from elman.tasks import TASKS, find_task
+from elman.tasks.config import settings_table
 from elman.tasks.language_predictor import LanguagePredictor
 from elman.train.memory import GIB, available_memory
 
@@ -86,8 +88,20 @@ def plot_command(
             say(str(save(picture, target / f"{name}.{suffix}")))
 
 
+def settings_command(
+    task: Annotated[str, typer.Argument(help=f"One of {', '.join(TASKS)}.", show_default=False)],
+    json: AsJson = False,
+) -> None:
+    """List the settings of a task, for -s KEY=VALUE or a TOML file: key, default, meaning."""
+    rows = settings_table(find_task(task))
+    if json:
+        say_json([dict(zip(("key", "default", "meaning"), row, strict=True)) for row in rows])
+    else:
+        say_table(["setting", "default", "meaning"], rows)
+
+
 def doctor_command(json: AsJson = False) -> None:
-    """Tell how this machine computes: versions, threads, instruction sets, each cell's path and its reason."""
+    """Tell how this machine computes: versions, threads, instruction sets, each cell's path and why."""
     free = available_memory()
     content: dict[str, Any] = {
         "python": platform.python_version(),

@@ -67,7 +67,7 @@ def predict_command(
     if json:
         say_json(predictions)
         return
-    columns = list(predictions[0])
+    columns = [key for key in predictions[0] if key != "each"]  # a symbol a row is for JSON and pictures
     say_table(columns, [[_short(prediction[key]) for key in columns] for prediction in predictions])
 
 

@@ -8,9 +8,10 @@ only through this file.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from types import NoneType
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from elman.cells import Cell, State
@@ -22,6 +23,17 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _none(cls, values: Any) -> Any:
+        """The word none is the value None where a setting has it: TOML has no other way to write it."""
+        if not isinstance(values, dict):
+            return values
+        optional = {
+            name for name, field in cls.model_fields.items() if NoneType in get_args(field.annotation)
+        }
+        return {key: None if key in optional and value == "none" else value for key, value in values.items()}
+
 
 class TrainSettings(Settings):
     """How any task is trained. Everything that depends on progress counts updates, never time."""
@@ -30,10 +42,10 @@ class TrainSettings(Settings):
     updates: int = Field(2000, ge=1, description="steps of the optimizer in all; the schedule ends there")
     batch: int = Field(32, ge=1, description="sequences (for language models: streams) learnt from at once")
     optimizer: Literal["sgd", "adagrad", "adam", "adamw"] = "adamw"
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0, description="the highest, after the warm-up")
     momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
     betas: tuple[float, float] = Field((0.9, 0.99), description="of adam and adamw")
-    epsilon: float = Field(1e-8, ge=0)
+    epsilon: float = Field(1e-8, ge=0, description="in the denominators")
     epsilon_inside: bool = Field(
         False, description="adagrad: sqrt(sum + epsilon) in place of sqrt(sum) + epsilon"
     )
@@ -60,7 +72,7 @@ class TrainSettings(Settings):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch gave: the objective to differentiate, the rate to report, the state to carry to the next."""
+    """What a batch gave: the objective to differentiate, the rate to report, the state for the next one."""
 
     objective: Tensor
     rate: Rate

@@ -8,7 +8,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -86,6 +86,21 @@ def known_keys(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, field
 
 
+def settings_table(task: type[Task]) -> list[tuple[str, str, str]]:
+    """For each setting of a task its key, default and meaning, as the documents show them."""
+    rows = []
+    for key, field in known_keys(task.Config):
+        default = field.get_default(call_default_factory=True)
+        words = (
+            [str(choice) for choice in get_args(field.annotation)]
+            if get_origin(field.annotation) is Literal
+            else []
+        )
+        meaning = "; ".join(part for part in (" | ".join(words), field.description or "") if part)
+        rows.append((key, "none" if default is None else str(default), meaning))
+    return rows
+
+
 def _put_all(tree: dict[str, Any], settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
         *path, last = key.split(".")
@@ -123,9 +138,9 @@ def _explain(task: type[Task], problem: Any, name: str) -> str:
 def _near(key: str, known: Iterable[str]) -> list[str]:
     """Known keys that look like `key`, or whose last part does."""
     known = list(known)
-    found = difflib.get_close_matches(key, known, 3)
+    found = difflib.get_close_matches(key, known, 3, cutoff=0.75)
     last = key.rpartition(".")[2]
     return (
         found
         or [k for k in known if difflib.SequenceMatcher(None, k.rpartition(".")[2], last).ratio() > 0.7][:3]
-    )  # noqa: PLR2004
+    )

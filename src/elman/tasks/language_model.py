@@ -54,13 +54,13 @@ class ModelSettings(Settings):
     options: dict[str, Any] = Field(
         default_factory=dict, description="of the cell, such as {peepholes = true}"
     )
-    hidden: int = Field(256, ge=1)
-    layers: int = Field(2, ge=1)
+    hidden: int = Field(256, ge=1, description="units of a layer")
+    layers: int = Field(2, ge=1, description="on top of each other")
     embedding: int | None = Field(
         None, ge=0, description="size of a symbol's row; 0: one-hot; default: hidden"
     )
     tied: bool = Field(False, description="the output's weight is the embedding's")
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1, description="of what goes into, between and out of the layers")
     residual: bool = Field(True, description="a layer's input is added to its output where sizes allow")
     initialization: Literal["uniform", "normal"] = Field(
         "uniform",
@@ -78,10 +78,6 @@ class LanguageTrainSettings(TrainSettings):
     )
     reset_probability: float = Field(
         0.05, ge=0, le=1, description="that a stream starts a window from the zero state"
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="of the recurrence's arithmetic while training; weights and moments stay float32",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -108,12 +104,13 @@ class LanguageModelConfig(Settings):
 # Karpathy's minimal character model (2015): its equations are transcribed as an oracle in the tests.
 MIN_CHAR_RNN: dict[str, Any] = {
     "model.cell": "elman", "model.options": {"recurrent_bias": False}, "model.hidden": 100, "model.layers": 1,
-    "model.embedding": 0, "model.dropout": 0.0, "model.residual": False, "model.initialization": "normal", "model.scale": 0.01,
+    "model.embedding": 0, "model.dropout": 0.0, "model.residual": False,
+    "model.initialization": "normal", "model.scale": 0.01,
     "train.batch": 1, "train.window": 25, "train.reduction": "sum", "train.reset_probability": 0.0,
-    "train.optimizer": "adagrad", "train.learning_rate": 0.1, "train.epsilon": 1e-8, "train.epsilon_inside": True,
-    "train.weight_decay": 0.0, "train.schedule": "constant", "train.warmup": 0, "train.clip_norm": None,
-    "train.clip_value": 5.0, "train.smoothing": 0.999, "train.updates": 20000, "train.evaluate_every": 2000,
-    "train.save_every": 2000,
+    "train.optimizer": "adagrad", "train.learning_rate": 0.1, "train.epsilon": 1e-8,
+    "train.epsilon_inside": True, "train.weight_decay": 0.0, "train.schedule": "constant", "train.warmup": 0,
+    "train.clip_norm": None, "train.clip_value": 5.0, "train.smoothing": 0.999, "train.updates": 20000,
+    "train.evaluate_every": 2000, "train.save_every": 2000,
 }  # fmt: skip
 
 
@@ -204,7 +201,7 @@ class LanguageModelTask(Task):
         weights = sum(parameter.numel() for parameter in model.parameters())
         time = config.train.backward or config.train.window
         places = max(time * config.train.batch, config.evaluate_window * EVALUATE_STREAMS // 4)
-        # Weights, gradients and two moments; about ten arrays of H a layer and step, three of V at the output.
+        # Weights, gradients and two moments; ten arrays of H a layer and step, three of V at the head.
         activations = places * (10 * config.model.hidden * config.model.layers + 3 * len(self.codec))
         return 4 * (4 * weights + activations)
 
@@ -212,7 +209,7 @@ class LanguageModelTask(Task):
         return LanguageExamples(self, self.corpora()[0])
 
     def corpora(self) -> tuple[Corpus, Corpus]:
-        """The training and the validation corpus; raises DataError where a file has changed since the run began."""
+        """The training and the validation corpus; DataError where a file has changed since the run began."""
         if self._corpora is None:
             training = len(self.files) - len(self.config.data.valid_files)
             documents = [self._reread(file) for file in self.files]
@@ -244,8 +241,8 @@ class LanguageModelTask(Task):
             corpus = self.corpora()[1]
         if len(corpus) < MINIMUM_EVALUATION:
             raise DataError(
-                f"evaluate: the text has {len(corpus)} symbols, expected at least {MINIMUM_EVALUATION}; name a "
-                f"FILE to evaluate on"
+                f"evaluate: the text has {len(corpus)} symbols, expected at least {MINIMUM_EVALUATION}; name "
+                f"a FILE to evaluate on"
             )
         windows = evaluate_windows(
             model, corpus, self.config.evaluate_window, lambda part: progress(part * 0.3)
@@ -310,7 +307,7 @@ class LanguageExamples(Examples):
         window = self._reader.read(update)
         model.reseed(counter.child(self._seed, update))
         advance = window.advance
-        # Cut where the next window begins: the state there is carried on, the gradient goes through both parts.
+        # Cut where the next window begins: the state there is carried on, the gradient goes through both.
         logits, carried = span(model, window.inputs[:advance], carry, window.resets[:advance])
         if advance < len(window.inputs):
             later, _ = span(model, window.inputs[advance:], carried, window.resets[advance:])

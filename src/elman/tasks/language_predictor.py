@@ -180,7 +180,7 @@ class LanguagePredictor(Predictor):
         return [Completion(self.codec.decode(h.ids), h.log_prob) for h in found]
 
     def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:
-        """For each text: its log probability, rank among the texts, and the `best` likeliest next symbols."""
+        """For each text its log probability, its rank, the likeliest next symbols, and each symbol's own."""
         scores = [self.score(text, name=f"input {row}") for row, text in enumerate(inputs, 1)]
         order = sorted(range(len(scores)), key=lambda row: -scores[row].log_prob)
         return [
@@ -191,6 +191,9 @@ class LanguagePredictor(Predictor):
                 "symbols": len(score.log_probs),
                 "rank": order.index(row) + 1,
                 "next": [{"symbol": s, "probability": p} for s, p in self.next(self.read(score.text), best)],
+                "each": [
+                    {"symbol": s, "log_prob": p} for s, p in zip(score.symbols, score.log_probs, strict=True)
+                ],
             }
             for row, score in enumerate(scores)
         ]
