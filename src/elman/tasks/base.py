@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -35,6 +35,10 @@ class Settings(BaseModel):
         return {key: None if key in optional and value == "none" else value for key, value in values.items()}
 
 
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+"""The part of a running average that is kept."""
+
+
 class TrainSettings(Settings):
     """How any task is trained. Everything that depends on progress counts updates, never time."""
 
@@ -43,8 +47,8 @@ class TrainSettings(Settings):
     batch: int = Field(32, ge=1, description="sequences (for language models: streams) learnt from at once")
     optimizer: Literal["sgd", "adagrad", "adam", "adamw"] = "adamw"
     learning_rate: float = Field(3e-3, gt=0, description="the highest, after the warm-up")
-    momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
-    betas: tuple[float, float] = Field((0.9, 0.99), description="of adam and adamw")
+    momentum: Momentum = Field(0.0, description="of sgd")
+    betas: tuple[Momentum, Momentum] = Field((0.9, 0.99), description="of adam and adamw")
     epsilon: float = Field(1e-8, ge=0, description="in the denominators")
     epsilon_inside: bool = Field(
         False, description="adagrad: sqrt(sum + epsilon) in place of sqrt(sum) + epsilon"

@@ -69,8 +69,8 @@ def learning_rate(settings: TrainSettings, update: int) -> float:
     """The rate of update 0, 1, ...: a linear rise over `warmup` updates, then the schedule.
 
     linear, cosine: from the full rate after the warm-up to `final_fraction` of it at the last update.
-    inverse_sqrt: falls as 1 / sqrt(update) from the warm-up's end. exponential: times `decay` every
-    `decay_every` updates, the first time at `decay_after`.
+    inverse_sqrt: falls as 1 / sqrt(update) from the warm-up's end. exponential: times `decay` after
+    every `decay_every` updates that follow on update `decay_after`.
     """
     warm = min(1.0, (update + 1) / settings.warmup) if settings.warmup else 1.0
     span = max(settings.updates - settings.warmup - 1, 1)
@@ -86,8 +86,7 @@ def learning_rate(settings: TrainSettings, update: int) -> float:
         case "inverse_sqrt":
             factor = math.sqrt(max(settings.warmup, 1) / max(update + 1, settings.warmup, 1))
         case "exponential":
-            late = update - settings.decay_after
-            factor = settings.decay ** (late // settings.decay_every + 1) if late >= 0 else 1.0
+            factor = settings.decay ** (max(update - settings.decay_after, 0) // settings.decay_every)
     return settings.learning_rate * warm * factor
 
 
