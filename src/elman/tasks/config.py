@@ -4,6 +4,7 @@ A single setting is written key=value, the key with dots (model.hidden=512), the
 is a string.
 """
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -102,7 +103,8 @@ def settings_table(task: type[Task]) -> list[tuple[str, str, str]]:
 
 
 def _put_all(tree: dict[str, Any], settings: Mapping[str, Any]) -> None:
-    for key, value in settings.items():
+    # Copied: a later setting may go into a table that belongs to a preset or to the caller.
+    for key, value in copy.deepcopy(dict(settings)).items():
         *path, last = key.split(".")
         place = tree
         for part in path:
