@@ -273,13 +273,14 @@ def _update(training: _Training) -> None:
     training.carry = outcome.carry
     progress.update += 1
     progress.symbols += outcome.rate.symbols
-    before = loss if progress.smoothed is None else progress.smoothed
-    progress.smoothed = settings.smoothing * before + (1 - settings.smoothing) * loss
+    if outcome.rate.symbols:  # a window may have nothing to predict: a document's last symbol alone
+        before = loss if progress.smoothed is None else progress.smoothed
+        progress.smoothed = settings.smoothing * before + (1 - settings.smoothing) * loss
     progress.seconds += time.monotonic() - began
+    smoothed = loss if progress.smoothed is None else progress.smoothed
     record = {
-        "kind": "train", "update": progress.update, "loss": loss, "smoothed": progress.smoothed,
-        "learning_rate": rate, "gradient_norm": norm, "symbols": progress.symbols,
-        "seconds": round(progress.seconds, 3),
+        "kind": "train", "update": progress.update, "loss": loss, "smoothed": smoothed, "learning_rate": rate,
+        "gradient_norm": norm, "symbols": progress.symbols, "seconds": round(progress.seconds, 3),
     }  # fmt: skip
     training.run.record(record)
     training.reporter.updated(record)
