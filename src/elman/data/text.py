@@ -59,14 +59,17 @@ def read_document(path: str | Path, unit: str) -> Document:
     if (nul := content.find(b"\0")) >= 0:
         raise DataError(f"{path}: a NUL byte at offset {nul}: this is a binary file, expected text; {advice}")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}: line {row}: byte {content[error.start]:#04x} at offset {error.start} is not UTF-8; "
             f"{advice}"
         ) from error
-    return Document(str(path), text.replace("\r\n", "\n"), digest, len(content))
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if not text:
+        raise DataError(f"{path}: nothing but a byte order mark in it; expected text")
+    return Document(str(path), text, digest, len(content))
 
 
 def read_bytes(path: str | Path) -> bytes:

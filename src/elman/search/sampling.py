@@ -47,7 +47,8 @@ class Sampling:
         logits = logits.double()
         if self.temperature == 0:
             return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1)
-        p = (logits / self.temperature).softmax(1)
+        # The largest becomes 0 before the division: a small temperature must not overflow.
+        p = ((logits - logits.amax(1, keepdim=True)) / self.temperature).softmax(1)
         if self.top_k is None and self.top_p is None:
             return p
         ranked, order = p.sort(dim=1, descending=True, stable=True)

@@ -9,6 +9,7 @@ Shapes: T time, N batch (streams), V vocabulary. tokens (T, N) int64.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -96,8 +97,11 @@ class LanguageModelConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> "LanguageModelConfig":
-        if self.train.backward is not None and self.train.backward < self.train.window:
-            raise ValueError(f"train.backward (k2) must be at least train.window (k1 = {self.train.window})")
+        window, backward = self.train.window, self.train.backward
+        if backward is not None and backward < window:
+            raise ValueError(
+                f"train.backward (k2) must be at least train.window (k1 = {window}), got {backward}"
+            )
         return self
 
 
@@ -132,14 +136,14 @@ class LanguageModelTask(Task):
     def begin(cls, config: LanguageModelConfig, files: Sequence[str]) -> "LanguageModelTask":
         data = config.data
         training = [read_document(path, data.unit) for path in files]
-        valid = [read_document(path, data.unit) for path in data.valid_files]
-        text = "".join(document.text for document in training)
+        valid = [read_document(Path(path).absolute(), data.unit) for path in data.valid_files]
+        texts = [document.text for document in training]
         if data.unit == "bytes":
             codec: Codec = ByteCodec()
         elif data.unit == "characters":
-            codec = CharacterCodec.of(text)
+            codec = CharacterCodec.of(*texts)
         else:
-            codec = WordCodec.of(text, data.minimum_count, data.vocabulary)
+            codec = WordCodec.of(*texts, minimum_count=data.minimum_count, maximum_size=data.vocabulary)
         task = cls(config, codec, [document.to_json() for document in training + valid])
         task._corpora = task._encode(training, valid)
         return task
@@ -155,6 +159,11 @@ class LanguageModelTask(Task):
 
     def build(self, cell: type[Cell] | None = None) -> LanguageModel:
         model = self.config.model
+        if cell is not None and model.cell in CELLS:
+            raise ConfigError(
+                f"model.cell: {model.cell!r} is elman's own, and the class {cell.__name__} was given too; "
+                f"set model.cell to FILE:CLASS, or leave the class out"
+            )
         kind = CELLS.get(model.cell, cell)
         if kind is None:
             raise ConfigError(

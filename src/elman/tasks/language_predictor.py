@@ -25,11 +25,13 @@ COMPLETION_STOPS = (".", "\n")
 
 
 class Context(NamedTuple):
-    """Where a text stands: logits (1, V) of the next symbol, the cells' state, the symbols read so far."""
+    """Where a text stands: logits (1, V) of the next symbol, the cells' state, how many symbols were read."""
 
     logits: Tensor
     state: State
     position: int
+    last: int | None
+    """The symbol before: a word is written differently at a line's start."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class LanguagePredictor(Predictor):
     def start(self) -> Context:
         """Before any text: the zero state, and the prior that the model gives from it."""
         with torch.no_grad():
-            return Context(self.model.prior(1), self.model.initial_state(1), 0)
+            return Context(self.model.prior(1), self.model.initial_state(1), 0, None)
 
     def read(self, text: str, context: Context | None = None, name: str = "prompt") -> Context:
         """The context after `text`."""
@@ -90,7 +92,7 @@ class LanguagePredictor(Predictor):
             return context
         with torch.no_grad():
             logits, state = self.model(ids[:, None], context.state)
-        return Context(logits[-1], state, context.position + len(ids))
+        return Context(logits[-1], state, context.position + len(ids), int(ids[-1]))
 
     def next(self, context: Context, best: int = 5) -> list[tuple[str, float]]:
         """The `best` likeliest next symbols with their probabilities."""
@@ -117,7 +119,8 @@ class LanguagePredictor(Predictor):
         drawn = list(self._draw(prompt, length, Sampling(temperature, top_k, top_p), seed, stop, context))
         ids = tuple(draw.id for draw in drawn)
         end = drawn[-1].context if drawn else self.read(prompt, context)
-        return Generation(self.codec.decode(ids), ids, tuple(draw.log_prob for draw in drawn), end)
+        text = "".join(draw.text for draw in drawn)
+        return Generation(text, ids, tuple(draw.log_prob for draw in drawn), end)
 
     def stream(
         self,
@@ -162,10 +165,10 @@ class LanguagePredictor(Predictor):
     ) -> list[Completion]:
         """The `best` likeliest ways to go on until a stop symbol or for `length` symbols, by beam search.
 
-        Each of `stop` is one symbol; those that the codec does not have cannot occur and are left out.
+        Each of `stop` is the text of one symbol; those that the codec does not have are left out.
         """
         context = self.read(prompt, context)
-        known = {symbol: index for index, symbol in enumerate(self.codec.symbols)}
+        known = {self.codec.decode([index]): index for index in range(len(self.codec))}
         stops = [known[symbol] for symbol in stop if symbol in known]
         with torch.no_grad():
             found = beam_search(
@@ -177,7 +180,7 @@ class LanguagePredictor(Predictor):
                 beam=beam,
                 stop=stops,
             )
-        return [Completion(self.codec.decode(h.ids), h.log_prob) for h in found]
+        return [Completion(self.codec.decode(h.ids, context.last), h.log_prob) for h in found]
 
     def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:
         """For each text its log probability, its rank, the likeliest next symbols, and each symbol's own."""
@@ -220,13 +223,13 @@ class LanguagePredictor(Predictor):
             seed=seed,
             start=context.position,
         )
-        decode, said, longest = self.codec.decoder(), "", max(map(len, stop), default=0)
+        decode, said, longest = self.codec.decoder(context.last), "", max(map(len, stop), default=0)
         for _ in range(length):
             expected = context.logits
             with torch.no_grad():  # around each draw: a generator must not leave the mode set while it waits
                 ids, logits, state = next(draws)
             index = int(ids[0])
-            context = Context(logits, state, context.position + 1)
+            context = Context(logits, state, context.position + 1, index)
             text = decode(index)
             yield _Draw(index, text, float(expected[0].double().log_softmax(0)[index]), context)
             said = (said + text)[-longest:] if longest else ""
