@@ -41,7 +41,14 @@ def say_json(content: Any) -> None:
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
     """Writes a table to standard output, numbers to the right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        show_header=any(columns),
+    )
     rows = [list(row) for row in rows]
     for place, column in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[place], int | float) for row in rows)

@@ -102,7 +102,8 @@ def generate_command(
         if json:
             say_json(rows)
         else:
-            say_table(["log_prob", "completion"], [(row["log_prob"], prompt + row["text"]) for row in rows])
+            shown = [(row["log_prob"], (prompt + row["text"]).replace("\n", "⏎")) for row in rows]
+            say_table(["log_prob", "completion"], shown)
         return
     options: dict[str, Any] = {
         "length": length,
