@@ -134,6 +134,7 @@ class Recurrent(nn.Module, ABC):
                 inputs,
                 start,
                 weights,
+                biased=self.bias,
                 layers=self.num_layers,
                 dropout=self.dropout,
                 training=self.training,
