@@ -67,7 +67,7 @@ class ModelSettings(Settings):
         "uniform",
         description="uniform: as torch; normal: all weights of standard deviation `scale`, biases zero",
     )
-    scale: float = Field(0.01, gt=0)
+    scale: float = Field(0.01, gt=0, description="of initialization normal")
 
 
 class LanguageTrainSettings(TrainSettings):
@@ -166,26 +166,16 @@ class LanguageModelTask(Task):
             )
         kind = CELLS.get(model.cell, cell)
         if kind is None:
-            raise ConfigError(
-                f"model.cell: expected one of {', '.join(CELLS)}, got {model.cell!r}"
-                + (
-                    "; a cell of your own must be given anew with --cell FILE:CLASS"
-                    if ":" in model.cell
-                    else ""
-                )
+            own = (
+                "; a cell of your own must be given anew with --cell FILE:CLASS" if ":" in model.cell else ""
             )
+            raise ConfigError(f"model.cell: expected one of {', '.join(CELLS)}, got {model.cell!r}{own}")
         embedding = model.hidden if model.embedding is None else model.embedding
-        sizes = [embedding or len(self.codec), *[model.hidden] * model.layers]
+        cells: list[Cell] = []
         try:
-            cells = []
             for _ in range(model.layers):
-                cells.append(
-                    kind(
-                        sizes[len(cells)] if not cells else cells[-1].output_size,
-                        model.hidden,
-                        **model.options,
-                    )
-                )
+                below = cells[-1].output_size if cells else embedding or len(self.codec)
+                cells.append(kind(below, model.hidden, **model.options))
         except TypeError as error:
             raise ConfigError(
                 f"model.options: {kind.__name__} does not take {model.options}: {error}"
