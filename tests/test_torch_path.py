@@ -1,5 +1,7 @@
 """elman.torch_path: torch's kernels held still in the padding."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -54,12 +56,12 @@ def test_a_relu_network_that_grows_stays_finite_in_the_padding(kind: torch.dtype
 
 
 @pytest.mark.parametrize(
-    "cell",
-    [ElmanCell(3, 4), ElmanCell(3, 4, nonlinearity="relu"), GRUCell(3, 4), LSTMCell(3, 4, projection=2)],
-    ids=lambda cell: type(cell).__name__,
+    ("kind", "options"),
+    [(ElmanCell, {}), (ElmanCell, {"nonlinearity": "relu"}), (GRUCell, {}), (LSTMCell, {"projection": 2})],
 )
-def test_no_gradient_reaches_the_padding_nor_comes_from_it(cell: Cell) -> None:
-    cell = cell.double()
+def test_no_gradient_reaches_the_padding_nor_comes_from_it(kind: Any, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    cell: Cell = kind(3, 4, **options).double()
     x = inputs(8).requires_grad_()
     outputs, state = scan(cell, x, lengths=LENGTHS, kernels="torch")
     # Weights on the padded outputs must not matter: they are constants.
@@ -67,7 +69,7 @@ def test_no_gradient_reaches_the_padding_nor_comes_from_it(cell: Cell) -> None:
     found = torch.autograd.grad(total, (x, *cell.parameters()))
     for n, length in enumerate(LENGTHS.tolist()):
         assert not found[0][length:, n].any()
-        assert found[0][:length, n].all()
+        assert found[0][:length, n].any() or not length
     one_by_one = [torch.zeros_like(p) for p in cell.parameters()]
     for n, length in enumerate(LENGTHS.tolist()):
         if not length:
