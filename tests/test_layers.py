@@ -106,6 +106,19 @@ class TestNumbers:
         close(dry, find(theirs.eval(), seeded, inputs(), None))
 
     @every_kind
+    def test_dropout_stands_between_layers_whichever_way_they_run(self, kind: str) -> None:
+        """By lengths the layers run one after the other; the draws are of the same shapes, so the same."""
+        theirs, ours = pair(kind, depth=3, bidirectional=True, dropout=0.5)
+        full = torch.full((BATCH,), TIME)
+
+        def seeded(layer: Layer, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+            torch.manual_seed(7)
+            return layer(x, state) if layer is theirs else layer(x, state, lengths=full)
+
+        close(find(ours, seeded, inputs(), None), find(theirs, seeded, inputs(), None))
+        close(find(ours.eval(), seeded, inputs(), None), find(theirs.eval(), seeded, inputs(), None))
+
+    @every_kind
     @settings(max_examples=5)
     @given(data=st.data())
     def test_any_lengths(self, kind: str, data: st.DataObject) -> None:
