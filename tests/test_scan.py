@@ -322,15 +322,6 @@ class TestComputing:
         assert scan(gru(), INPUTS[:0], compute=torch.bfloat16)[0].shape == (0, 2, 5)
 
 
-def test_scan_runs_where_there_are_no_numbers() -> None:
-    """On the meta device a model can be measured before it is made."""
-    cells: list[Cell] = [gru(), gru(reset="before"), Stack([gru(), GRUCell(5, 4)], dropout=0.5)]
-    for cell in cells:
-        outputs, _ = scan(cell.to("meta", torch.float64), INPUTS.to("meta"))
-        assert outputs.shape == (4, 2, cell.output_size)
-        assert outputs.device.type == "meta"
-
-
 def test_autocast_serves_lengths_too() -> None:
     """Under autocast the outputs of the layer before are narrower than the parameters: no error, and near."""
     torch.manual_seed(0)

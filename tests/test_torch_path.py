@@ -8,6 +8,7 @@ from torch import Tensor
 
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell, LSTMState
 from elman.scan import scan
+from elman.torch_path import autocast_type
 
 LENGTHS = torch.tensor([5, 2, 0, 1])
 
@@ -84,3 +85,13 @@ def test_no_gradient_reaches_the_padding_nor_comes_from_it(kind: Any, options: d
             one_by_one[k] += gradient
     for got, wanted in zip(found[1:], one_by_one, strict=True):
         assert torch.allclose(got, wanted, atol=1e-12)
+
+
+def test_the_type_of_autocast_is_told_for_every_device() -> None:
+    """Also for a device that has no autocast: an error about a tensor there must still be ours to tell."""
+    cpu, meta = torch.device("cpu"), torch.device("meta")
+    assert autocast_type(cpu) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert autocast_type(cpu) == torch.bfloat16
+        assert autocast_type(meta) is None
+    assert autocast_type(cpu) is None
