@@ -2,10 +2,9 @@
 
     python reproduce/braces.py FILE
 
-A function is a text that begins with a line in the first column which holds an opening parenthesis and ends without
-a semicolon (its head may go on over further lines), followed by a line that is "{" alone. It balances where the
-depth of braces, counted outside strings, character constants and comments, returns to zero at a "}" in the first
-column, and never below zero before. A last function that the file's end cuts off is not counted.
+A function is a line "{" alone below a head that ends in parentheses. It balances where the depth of braces,
+counted outside strings, character constants and comments, returns to zero at a "}" in the first column and
+never before. A last function that the file's end cuts off is not counted.
 Exit status 0 where at least half balance.
 """
 

@@ -56,8 +56,8 @@ def native_status() -> str:
         return f"native module {_native.version()} built with {_native.compiler()}, loaded"
     if isinstance(_import_error, ModuleNotFoundError):
         return (
-            "no native module: elman was installed without it, because no C++ compiler was found or the build "
-            "failed; install elman again with `pip install -v` to see the build's own message"
+            "no native module: elman was installed without it, because no C++ compiler was found or the "
+            "build failed; install elman again with `pip install -v` to see the build's own message"
         )
     return f"no native module: it is installed but cannot be loaded ({_import_error})"
 
