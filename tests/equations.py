@@ -1,4 +1,4 @@
-"""A cell against its equations in NumPy: outputs, last states and intermediates, by the loops of `oracles`."""
+"""A cell against its equations in NumPy: outputs, last states, intermediates, by the loops of `oracles`."""
 
 from typing import Any
 

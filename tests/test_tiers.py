@@ -26,6 +26,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("search", "metrics"),
     ("models",),
     ("tasks",),
+    ("weights",),
     ("runs",),
     ("train", "predict"),
     ("plots",),
@@ -35,7 +36,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
 
 # What a tier may not use although it lies below, with the reason.
 NOT_FOR: dict[str, dict[str, str]] = {
-    "data": dict.fromkeys(("counter", "kernels"), "reading files needs errors and padded only"),
+    "data": {"kernels": "reading files is not computing"},
     "cells": dict.fromkeys(("scan", "kernels"), "a cell is plain torch; who runs it is not its affair"),
 }
 

@@ -1,3 +1,31 @@
-"""elman: recurrent sequence models on PyTorch. Train on your own data, decode, stream, look inside."""
+"""elman: recurrent sequence models on PyTorch. Train on your own data, decode, stream, look inside.
 
-__version__ = "0.1.0"
+layers      elman.RNN, elman.LSTM, elman.GRU in place of torch.nn's; elman.Bidirectional
+cells       elman.Cell to write your own, elman.cells for ours; elman.scan runs one over a batch of sequences
+runs        elman.load a trained model, elman.evaluate it; `from elman.train import train` makes one
+"""
+
+from importlib.metadata import version
+
+from elman.cells import Cell, Stack
+from elman.errors import ElmanError
+from elman.layers import GRU, LSTM, RNN, Bidirectional
+from elman.padded import Padded
+from elman.predict import evaluate, load
+from elman.scan import scan
+
+__version__ = version("elman")
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Bidirectional",
+    "Cell",
+    "ElmanError",
+    "Padded",
+    "Stack",
+    "evaluate",
+    "load",
+    "scan",
+]

@@ -134,6 +134,7 @@ class Recurrent(nn.Module, ABC):
                 inputs,
                 start,
                 weights,
+                biased=self.bias,
                 layers=self.num_layers,
                 dropout=self.dropout,
                 training=self.training,
@@ -177,8 +178,8 @@ class Recurrent(nn.Module, ABC):
         name, size = type(self).__name__, inputs.shape[2]
         if size != self.input_size:
             raise ShapeError(f"{name}: the last axis of input must be {self.input_size}, got {size}")
-        cast = torch.is_autocast_enabled(inputs.device.type)
-        if (inputs.dtype != like.dtype and not cast) or inputs.device != like.device:
+        typed = inputs.dtype == like.dtype or torch_path.autocast_type(inputs.device) is not None
+        if not typed or inputs.device != like.device:
             raise ShapeError(
                 f"{name}: input is {inputs.dtype} on {inputs.device}, "
                 f"the parameters {like.dtype} on {like.device}"

@@ -1,4 +1,5 @@
-"""The run folder: what training leaves and everything else reads. safetensors and JSON, nothing that runs code.
+"""The run folder: what training leaves and everything else reads. safetensors and JSON, nothing that runs
+code.
 
     RUN/run.json            format, task, settings, files with their checksums
     RUN/codec.json          the codec
@@ -8,8 +9,10 @@
         weights.safetensors  optimizer.safetensors  carry.safetensors  progress.json
         manifest.json        written last
 
-A checkpoint is written to a temporary folder, every file and the folder flushed to disk, its manifest last, and then renamed
-to its name: whatever happens before the rename, the earlier checkpoints stand as they did. The two newest and the best
+A checkpoint is written to a temporary folder, every file and the folder flushed to disk, its manifest last,
+and then renamed
+to its name: whatever happens before the rename, the earlier checkpoints stand as they did. The two newest
+and the best
 are kept.
 """
 
@@ -29,6 +32,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from elman.errors import RunError
+from elman.tasks import find_task
+from elman.tasks.base import Task
+from elman.tasks.config import validate
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -56,18 +62,26 @@ class Run:
         self.notify = notify
         if not (self.path / "run.json").exists():
             kind = "this folder is not a run" if self.path.is_dir() else "no such run folder"
-            raise RunError(f"{self.path}: {kind} (it has no run.json); make one with elman train TASK FILE... -o {self.path}")
+            raise RunError(
+                f"{self.path}: {kind} (it has no run.json); make one with elman train TASK FILE... -o "
+                f"{self.path}"
+            )
         verify(self.path)
         self.description: dict[str, Any] = read_json(self.path / "run.json")
         self.codec: Any = read_json(self.path / "codec.json")
         if self.description.get("format") != FORMAT:
             raise RunError(
-                f"{self.path / 'run.json'}: format {self.description.get('format')!r}, this version of elman reads {FORMAT}"
+                f"{self.path / 'run.json'}: format {self.description.get('format')!r}, this version of elman "
+                f"reads {FORMAT}"
             )
 
     @classmethod
     def create(
-        cls, path: str | Path, description: Mapping[str, Any], codec: Any, notify: Callable[[str], None] = lambda step: None
+        cls,
+        path: str | Path,
+        description: Mapping[str, Any],
+        codec: Any,
+        notify: Callable[[str], None] = lambda step: None,
     ) -> "Run":
         """A new run folder at `path`, which must not exist or be empty; raises RunError otherwise."""
         path = Path(path)
@@ -84,6 +98,18 @@ class Run:
                 flush_folder(path.parent)
         return cls(path, notify)
 
+    def task(self) -> Task:
+        """The task that was trained here, with its settings and codec.
+
+        Raises ConfigError or DataError naming the file.
+        """
+        place = str(self.path / "run.json")
+        kind = find_task(str(self.description.get("task")), place)
+        config = validate(kind, self.description.get("config", {}), place)
+        return kind.restore(
+            config, self.codec, list(self.description.get("files", [])), str(self.path / "codec.json")
+        )
+
     @property
     def metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
@@ -93,17 +119,25 @@ class Run:
         return sorted((self.path / "checkpoints").glob("update-*"))
 
     def best(self) -> Path | None:
-        """The checkpoint with the smallest validation figure (nats) of those that are there; None where none has one."""
+        """The checkpoint with the smallest validation figure (nats) of those that are there.
+
+        None where none has one.
+        """
         there = {path.name: path for path in self.checkpoints()}
         figures = {
             checkpoint_name(record["update"]): record["nats"]
             for record in self.records()
             if record["kind"] == "valid" and "nats" in record
         }
-        return min((there[name] for name in there if name in figures), key=lambda p: figures[p.name], default=None)
+        return min(
+            (there[name] for name in there if name in figures), key=lambda p: figures[p.name], default=None
+        )
 
-    def save(self, update: int, tensors: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any]) -> Path:
-        """Writes the checkpoint after `update` updates, whole or not at all; raises RunError where the disk refuses.
+    def save(
+        self, update: int, tensors: Mapping[str, Mapping[str, Tensor]], progress: Mapping[str, Any]
+    ) -> Path:
+        """Writes the checkpoint after `update` updates, whole or not at all; raises RunError where the disk
+        refuses.
 
         One that is there already is left as it is: the same update has the same content.
         """
@@ -133,7 +167,8 @@ class Run:
         return final
 
     def load(self, which: str = "best", parts: tuple[str, ...] = ("weights",)) -> Checkpoint:
-        """Reads and verifies a checkpoint: "best" (the newest where none is the best yet), "newest", or a folder's name.
+        """Reads and verifies a checkpoint: "best" (the newest where none is the best yet), "newest", or a
+        folder's name.
 
         Raises RunError naming the file where one is missing, damaged or does not belong there.
         """
@@ -151,7 +186,11 @@ class Run:
             verify(path)
         except RunError as error:
             others = [folder.name for folder in found if folder != path]
-            advice = f"; of the others ({', '.join(others)}) one may be whole: --checkpoint {others[-1]}" if others else ""
+            advice = (
+                f"; of the others ({', '.join(others)}) one may be whole: --checkpoint {others[-1]}"
+                if others
+                else ""
+            )
             raise RunError(f"{error}{advice}") from error
         tensors = {part: read_tensors(path / f"{part}.safetensors") for part in parts}
         return Checkpoint(path, tensors, read_json(path / "progress.json"))
@@ -168,7 +207,9 @@ class Run:
             try:
                 record = json.loads(line)
             except ValueError as error:
-                raise RunError(f"{self.metrics_path}: line {row} is damaged: {error}; remove it to go on") from error
+                raise RunError(
+                    f"{self.metrics_path}: line {row} is damaged: {error}; remove it to go on"
+                ) from error
             records.append(record)
         return records
 
@@ -189,15 +230,23 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for one training process, and clears away what a killed one left; RunError where it is held."""
+        """Holds the run for one training process, and clears away what a killed one left.
+
+        RunError where it is held.
+        """
         with contextlib.ExitStack() as stack:
             with _saying(self.path):
                 file = stack.enter_context((self.path / "lock").open("w"))
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
-                    raise RunError(f"{self.path}: another process is training this run; wait for it or stop it") from error
-                for left in [*self.path.glob(f"{TEMPORARY}*"), *(self.path / "checkpoints").glob(f"{TEMPORARY}*")]:
+                    raise RunError(
+                        f"{self.path}: another process is training this run; wait for it or stop it"
+                    ) from error
+                for left in [
+                    *self.path.glob(f"{TEMPORARY}*"),
+                    *(self.path / "checkpoints").glob(f"{TEMPORARY}*"),
+                ]:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield
 
@@ -221,13 +270,18 @@ def verify(folder: Path) -> None:
     manifest = read_json(folder / MANIFEST)
     entries = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(entries, dict):
-        raise RunError(f"{folder / MANIFEST}: expected a table of files; it is damaged or belongs to something else")
+        raise RunError(
+            f"{folder / MANIFEST}: expected a table of files; it is damaged or belongs to something else"
+        )
     for name, entry in entries.items():
         if not isinstance(entry, dict) or Path(name).name != name:
             raise RunError(f"{folder / MANIFEST}: the entry {name!r} is damaged")
         content = read_bytes(folder / name)
         if len(content) != entry.get("size"):
-            raise RunError(f"{folder / name}: {len(content)} bytes, expected {entry.get('size')}; it is cut off or not the file written")
+            raise RunError(
+                f"{folder / name}: {len(content)} bytes, expected {entry.get('size')}; it is cut off or not "
+                "the file written"
+            )
         if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
             raise RunError(f"{folder / name}: its checksum is not the one written; the file is damaged")
 
@@ -257,7 +311,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def write_json(path: Path, content: Any) -> None:
     """A JSON file, flushed to disk."""
-    write_file(path, json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+    write_file(
+        path, json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -265,7 +321,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read_bytes(path).decode("utf-8", "surrogatepass"))
     except ValueError as error:
-        raise RunError(f"{path}: not JSON: {error}; the file is damaged or belongs to something else") from error
+        raise RunError(
+            f"{path}: not JSON: {error}; the file is damaged or belongs to something else"
+        ) from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -331,6 +389,7 @@ def _saying(path: Path) -> Iterator[None]:
             place = place.parent
         free = shutil.disk_usage(place).free
         raise RunError(
-            f"{path}: cannot be written: {error.strerror or error} ({free / 2**20:,.0f} MiB free there); what was saved before is "
+            f"{path}: cannot be written: {error.strerror or error} ({free / 2**20:,.0f} MiB free there); "
+            "what was saved before is "
             f"unharmed; make room or choose another folder, and go on with --resume"
         ) from error

@@ -186,8 +186,8 @@ def _check_inputs(cell: Cell, inputs: Tensor, resets: Tensor | None) -> None:
             f"got {tuple(inputs.shape)}"
         )
     like = next(cell.parameters(), inputs)
-    cast = torch.is_autocast_enabled(inputs.device.type)
-    if (inputs.dtype != like.dtype and not cast) or inputs.device != like.device:
+    typed = inputs.dtype == like.dtype or torch_path.autocast_type(inputs.device) is not None
+    if not typed or inputs.device != like.device:
         raise ShapeError(
             f"scan: inputs are {inputs.dtype} on {inputs.device}, "
             f"the cell's parameters {like.dtype} on {like.device}"

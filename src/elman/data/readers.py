@@ -1,9 +1,9 @@
 """Readers cut a corpus into batches; each is a pure function of the number of the update.
 
 ContiguousReader: B streams read one corpus in parallel, each going on where it stopped, for truncated BPTT.
-Stream b starts at position floor(b L / B) and reads in a circle, so no text is lost where one stream reaches the start
-of the next, or at an epoch's end. Because a window depends on the update alone, a resumed run sees exactly what an
-uninterrupted one would have seen.
+Stream b starts at position floor(b L / B) and reads in a circle, so no text is lost where one stream reaches
+the start of the next, or at an epoch's end. Because a window depends on the update alone, a resumed run sees
+exactly what an uninterrupted one would have seen.
 
 Shapes: T time, N batch = streams B, L corpus length. inputs, targets (T, N) int64; resets (T, N) bool.
 """
@@ -18,16 +18,16 @@ from elman.data.text import Corpus
 from elman.errors import ConfigError, DataError
 
 IGNORE = -100
-"""The target of a position whose next symbol belongs to another document: not predicted (torch's ignore_index)."""
+"""The target of a position whose next symbol is another document's: not predicted (torch's ignore_index)."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one update sees: `history` steps again, for their gradient, then the new ones that are learnt from.
+    """What one update sees: `history` steps again, for their gradient, then the new ones to learn from.
 
-    inputs[t] is followed by targets[t] in the text; resets[t] is True where an element's state starts anew at t.
-    advance: steps from the start of this window to the start of the next; the state carried on is the one there.
-    positions (N,): place in the corpus of the first new symbol of each stream, to name in messages.
+    inputs[t] is followed by targets[t] in the text; resets[t] is True where an element's state starts anew
+    at t. advance: steps from the start of this window to the start of the next; the state carried on is the
+    one there. positions (N,): place in the corpus of each stream's first new symbol, to name in messages.
     """
 
     inputs: Tensor
@@ -39,13 +39,13 @@ class Window:
 
 
 class ContiguousReader:
-    """Windows of `window` (k1) new symbols for each of `streams` streams, with gradients through `backward` (k2).
+    """Windows of `window` (k1) new symbols for each stream, with gradients through `backward` (k2) steps.
 
-    k1 and k2 are those of Williams and Peng, "An efficient gradient-based algorithm for on-line training of recurrent
-    network trajectories", 1990: every k1 steps an update is made from the gradient through the last k2 >= k1 steps; the
-    k2 - k1 older ones are read again but their losses are not counted twice. State starts anew at the first symbol
-    of a document, and at a window's start with `reset_probability` (drawn from seed, update and stream), so that
-    a model also learns to start from nothing.
+    k1 and k2 are those of Williams and Peng, "An efficient gradient-based algorithm for on-line training of
+    recurrent network trajectories", 1990: every k1 steps an update is made from the gradient through the last
+    k2 >= k1 steps; the k2 - k1 older ones are read again but their losses are not counted twice. State starts
+    anew at the first symbol of a document, and at a window's start with `reset_probability` (drawn from seed,
+    update and stream), so that a model also learns to start from nothing.
 
     Raises ConfigError for sizes out of range, DataError for a corpus shorter than a window.
     """
@@ -65,17 +65,18 @@ class ContiguousReader:
             raise ConfigError(f"batch and window must be at least 1, got {streams} and {window}")
         if backward < window:
             raise ConfigError(
-                f"backward (k2) must be at least window (k1 = {window}), got {backward}: a step whose loss is counted needs "
-                f"its gradient"
+                f"backward (k2) must be at least window (k1 = {window}), got {backward}: a step whose loss "
+                f"is counted needs its gradient"
             )
         if len(corpus) < window + 1:
             raise DataError(
-                f"the training text has {len(corpus)} symbols, a window needs {window + 1}; give more text or a smaller "
-                f"train.window"
+                f"the training text has {len(corpus)} symbols, a window needs {window + 1}; give more text "
+                f"or a smaller train.window"
             )
         if len(corpus) < streams:
             raise DataError(
-                f"the training text has {len(corpus)} symbols for {streams} streams; give more text or a smaller train.batch"
+                f"the training text has {len(corpus)} symbols for {streams} streams; give more text or a "
+                f"smaller train.batch"
             )
         self.corpus = corpus
         self.streams = streams

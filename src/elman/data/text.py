@@ -1,7 +1,7 @@
 """Text files: read whole, checked, and named in every complaint.
 
-A document is a file; a corpus is documents one after the other. tokens (L,) in the smallest integer type that holds
-the vocabulary; starts (D,) int64, the position of each document's first symbol.
+A document is a file; a corpus is documents one after the other. tokens (L,) in the smallest integer type that
+holds the vocabulary; starts (D,) int64, the position of each document's first symbol.
 """
 
 import hashlib
@@ -46,8 +46,8 @@ class Corpus:
 def read_document(path: str | Path, unit: str) -> Document:
     """Reads a text file. With unit "bytes" any content will do; otherwise it must be UTF-8 text.
 
-    Raises DataError, naming the file, where it is missing, not a file, unreadable, empty, binary or badly encoded
-    (with the row and the offset of the first bad byte).
+    Raises DataError, naming the file, where it is missing, not a file, unreadable, empty, binary or badly
+    encoded (with the row and the offset of the first bad byte).
     """
     content = read_bytes(path)
     if not content:
@@ -59,13 +59,17 @@ def read_document(path: str | Path, unit: str) -> Document:
     if (nul := content.find(b"\0")) >= 0:
         raise DataError(f"{path}: a NUL byte at offset {nul}: this is a binary file, expected text; {advice}")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}: line {row}: byte {content[error.start]:#04x} at offset {error.start} is not UTF-8; {advice}"
+            f"{path}: line {row}: byte {content[error.start]:#04x} at offset {error.start} is not UTF-8; "
+            f"{advice}"
         ) from error
-    return Document(str(path), text.replace("\r\n", "\n"), digest, len(content))
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if not text:
+        raise DataError(f"{path}: nothing but a byte order mark in it; expected text")
+    return Document(str(path), text, digest, len(content))
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -88,7 +92,7 @@ def encode_documents(documents: Sequence[Document], codec: Codec) -> Corpus:
     parts: list[Tensor] = []
     starts: list[int] = []
     position = 0
-    small = torch.uint8 if len(codec) <= 256 else torch.int32  # noqa: PLR2004
+    small = torch.uint8 if len(codec) <= 256 else torch.int32
     for document in documents:
         ids = codec.encode(document.text, document.path).to(small)
         if not len(ids):

@@ -4,6 +4,7 @@ nats = -(1 / n) sum_t ln p(x_t | x_<t)        bits = nats / ln 2        perplexi
 """
 
 import math
+import sys
 from dataclasses import dataclass
 
 
@@ -30,5 +31,5 @@ class Rate:
 
     @property
     def perplexity(self) -> float:
-        """Infinite past the range of a float."""
-        return math.exp(self.nats) if self.nats < 700 else math.inf  # noqa: PLR2004
+        """Infinite past the range of a float, NaN where no symbol was predicted."""
+        return math.inf if self.nats > math.log(sys.float_info.max) else math.exp(self.nats)

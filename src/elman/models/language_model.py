@@ -1,9 +1,11 @@
 """Recurrent language model: the next symbol from those before it.
 
-    x_t = E[s_t]  (a learnt row, or one-hot)        y_t = stack(x_1 .. x_t)        p(s_(t+1) | s_1 .. s_t) = softmax(W y_t + b)
+    x_t = E[s_t]  (a learnt row, or one-hot)        y_t = stack(x_1 .. x_t)
+    p(s_(t+1) | s_1 .. s_t) = softmax(W y_t + b)
 
-Elman 1990; Mikolov et al., "Recurrent neural network based language model", 2010; regularised as in Zaremba, Sutskever
-and Vinyals 2014 (dropout on what goes up, none on what goes on in time); tied weights: Press and Wolf 2017.
+Elman 1990; Mikolov et al., "Recurrent neural network based language model", 2010; regularised as in Zaremba,
+Sutskever and Vinyals 2014 (dropout on what goes up, none on what goes on in time); tied weights: Press and
+Wolf 2017.
 Shapes: T time, N batch, V vocabulary, E embedding, H hidden. tokens (T, N) int64, logits (T, N, V).
 """
 
@@ -48,7 +50,8 @@ class LanguageModel(nn.Module):
         )
         if self.stack.input_size != (embedding or vocabulary):
             raise ConfigError(
-                f"LanguageModel: the first cell takes {self.stack.input_size}, its input has {embedding or vocabulary}"
+                f"LanguageModel: the first cell takes {self.stack.input_size}, its input has "
+                f"{embedding or vocabulary}"
             )
         self.embedding = nn.Embedding(vocabulary, embedding) if embedding else None
         self.head = nn.Linear(self.stack.output_size, vocabulary)
@@ -57,8 +60,8 @@ class LanguageModel(nn.Module):
         if tied:
             if self.embedding is None or embedding != self.stack.output_size:
                 raise ConfigError(
-                    f"tied: the embedding ({embedding or 'one-hot'}) must have the size of the output ({self.stack.output_size}); set "
-                    f"model.embedding to it, or model.tied=false"
+                    f"tied: the embedding ({embedding or 'one-hot'}) must have the size of the output "
+                    f"({self.stack.output_size}); set model.embedding to it, or model.tied=false"
                 )
             self.head.weight = self.embedding.weight
 
@@ -96,7 +99,7 @@ class LanguageModel(nn.Module):
         return self.head(outputs), state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """One symbol of each stream: tokens (N,), state -> logits (N, V), state. The numbers are those of `forward`."""
+        """One symbol of each stream: tokens (N,), state -> logits (N, V), state; the numbers of `forward`."""
         output, state = self.stack.step(self.embed(tokens), state)
         return self.head(output), state
 

@@ -2,8 +2,9 @@
 
     score(s_1 .. s_L) = sum_t ln p(s_t | s_<t) / L^alpha
 
-Kept are the `beam` best unfinished sequences of each length; one that ends in a stop symbol, or reaches the length limit,
-is finished. With a beam no smaller than the number of sequences of any length the search is exhaustive.
+Kept are the `beam` best unfinished sequences of each length; one that ends in a stop symbol, or reaches the
+length limit, is finished. With a beam no smaller than the number of sequences of any length the search is
+exhaustive.
 Shapes: K beam, V vocabulary. logits (1, V) at the start, (K, V) after.
 """
 
@@ -47,8 +48,8 @@ def beam_search(
     beam = max(8, 4 * best) if beam is None else beam
     if length < 1 or best < 1 or beam < best or alpha < 0:
         raise ConfigError(
-            f"beam search: expected length and best of at least 1, a beam of at least best, and alpha of at least 0, got "
-            f"length={length}, best={best}, beam={beam}, alpha={alpha}"
+            f"beam search: expected length and best of at least 1, a beam of at least best, and alpha of at "
+            f"least 0, got length={length}, best={best}, beam={beam}, alpha={alpha}"
         )
     vocabulary = logits.shape[1]
     stops = torch.zeros(vocabulary, dtype=torch.bool)

@@ -1,8 +1,8 @@
 """One symbol after the other, drawn from what the model expects.
 
-    p_k proportional to exp(logits_k / temperature), kept for the top_k likeliest symbols, and of these for the fewest
-    whose probabilities add up to at least top_p (Holtzman et al. 2020); the next symbol is the inverse of p's
-    cumulative sum at u, u a uniform number that depends on (seed, position, stream) alone.
+    p_k proportional to exp(logits_k / temperature), kept for the top_k likeliest symbols, and of these for
+    the fewest whose probabilities add up to at least top_p (Holtzman et al. 2020); the next symbol is the
+    inverse of p's cumulative sum at u, u a uniform number that depends on (seed, position, stream) alone.
 
 Shapes: N streams, V vocabulary. logits (N, V), ids (N,) int64.
 """
@@ -47,10 +47,11 @@ class Sampling:
         logits = logits.double()
         if self.temperature == 0:
             return torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1)
-        p = (logits / self.temperature).softmax(1)
+        # The largest becomes 0 before the division: a small temperature must not overflow.
+        p = ((logits - logits.amax(1, keepdim=True)) / self.temperature).softmax(1)
         if self.top_k is None and self.top_p is None:
             return p
-        ranked, order = p.sort(1, descending=True, stable=True)
+        ranked, order = p.sort(dim=1, descending=True, stable=True)
         if self.top_k is not None:
             ranked[:, self.top_k :] = 0
         if self.top_p is not None:
@@ -63,7 +64,7 @@ class Sampling:
     def choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """logits (N, V), uniform (N,) in [0, 1) -> ids (N,)."""
         cumulative = self.probabilities(logits).cumsum(1)
-        # Scaled to the last sum, which rounding leaves a little off 1; right=True skips symbols of probability 0.
+        # Scaled to the last sum, which rounding leaves a little off 1; right=True skips zeros.
         place = uniform.double()[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, place, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
 
@@ -73,7 +74,8 @@ def sample(
 ) -> Iterator[tuple[Tensor, Tensor, State]]:
     """Draws symbols without end: yields ids (N,), and the logits (N, V) and state after they were read.
 
-    logits: of the first symbol to draw. start: position of that symbol, to go on with a sequence drawn earlier.
+    logits: of the first symbol to draw. start: position of that symbol, to go on with a sequence drawn
+    earlier.
     """
     streams = torch.arange(logits.shape[0])
     position = start

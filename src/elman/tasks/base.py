@@ -1,15 +1,17 @@
 """What a task is: how files become examples, the model, the loss, the metrics and the predictions.
 
-A task is one file in this folder and one line in `elman.tasks.TASKS`. Its settings are a tree of pydantic models in which
-an unknown key is an error; the training loop, the run folder and the command line know tasks only through this file.
+A task is one file in this folder and one line in `elman.tasks.TASKS`. Its settings are a tree of pydantic
+models in which an unknown key is an error; the training loop, the run folder and the command line know tasks
+only through this file.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from elman.cells import Cell, State
@@ -21,6 +23,21 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _none(cls, values: Any) -> Any:
+        """The word none is the value None where a setting has it: TOML has no other way to write it."""
+        if not isinstance(values, dict):
+            return values
+        optional = {
+            name for name, field in cls.model_fields.items() if NoneType in get_args(field.annotation)
+        }
+        return {key: None if key in optional and value == "none" else value for key, value in values.items()}
+
+
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+"""The part of a running average that is kept."""
+
 
 class TrainSettings(Settings):
     """How any task is trained. Everything that depends on progress counts updates, never time."""
@@ -29,10 +46,10 @@ class TrainSettings(Settings):
     updates: int = Field(2000, ge=1, description="steps of the optimizer in all; the schedule ends there")
     batch: int = Field(32, ge=1, description="sequences (for language models: streams) learnt from at once")
     optimizer: Literal["sgd", "adagrad", "adam", "adamw"] = "adamw"
-    learning_rate: float = Field(3e-3, gt=0)
-    momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
-    betas: tuple[float, float] = Field((0.9, 0.99), description="of adam and adamw")
-    epsilon: float = Field(1e-8, ge=0)
+    learning_rate: float = Field(3e-3, gt=0, description="the highest, after the warm-up")
+    momentum: Momentum = Field(0.0, description="of sgd")
+    betas: tuple[Momentum, Momentum] = Field((0.9, 0.99), description="of adam and adamw")
+    epsilon: float = Field(1e-8, ge=0, description="in the denominators")
     epsilon_inside: bool = Field(
         False, description="adagrad: sqrt(sum + epsilon) in place of sqrt(sum) + epsilon"
     )
@@ -59,7 +76,7 @@ class TrainSettings(Settings):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch gave: the objective to differentiate, the rate to report, the state to carry to the next."""
+    """What a batch gave: the objective to differentiate, the rate to report, the state for the next one."""
 
     objective: Tensor
     rate: Rate
@@ -69,11 +86,11 @@ class Outcome:
 
 
 class Examples(ABC):
-    """Training data: batches that depend on the number of the update alone, so that a run can be resumed exactly."""
+    """Training data: batches that depend on the number of the update alone, so that a resume is exact."""
 
     @abstractmethod
     def outcome(self, model: nn.Module, update: int, carry: State | None) -> Outcome:
-        """Runs the model over the batch of `update` (0, 1, ...) with the state carried from the one before."""
+        """Runs the model over the batch of `update` (0, 1, ...), with the state carried from the last one."""
 
     @abstractmethod
     def carry(self, model: nn.Module) -> State | None:
@@ -100,8 +117,8 @@ class Predictor(ABC):
 class Task(ABC):
     """A kind of problem, bound to its settings and its codec.
 
-    `name` is the noun of the command line, `Config` the settings, `presets` named overrides of them. `files` are
-    what a run remembers of its data.
+    `name` is the noun of the command line, `Config` the settings, `presets` named overrides of them. `files`
+    are what a run remembers of its data.
     """
 
     name: ClassVar[str]
@@ -148,7 +165,7 @@ class Task(ABC):
     def evaluate(
         self, model: nn.Module, files: Sequence[str], progress: Callable[[float], None]
     ) -> dict[str, float]:
-        """Figures on `files`, or on the validation data where none are named; `progress` is told the fraction done."""
+        """Figures on `files`, or on the validation data where none are named; `progress`: the part done."""
 
     @abstractmethod
     def predictor(self, model: nn.Module) -> Predictor:

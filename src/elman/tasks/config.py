@@ -1,13 +1,15 @@
 """Settings from where people write them: defaults < a preset < a TOML file < single settings.
 
-A single setting is written key=value, the key with dots (model.hidden=512), the value as in TOML; a bare word is a string.
+A single setting is written key=value, the key with dots (model.hidden=512), the value as in TOML; a bare word
+is a string.
 """
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -36,7 +38,8 @@ def make_config(
         cell = read.get("model", {}).get("cell", "") if isinstance(read.get("model", {}), dict) else ""
         if ":" in str(cell):
             raise ConfigError(
-                f"{file}: {OWN_CODE}={cell!r}: a file cannot name code to run; write -s {OWN_CODE}={cell} instead"
+                f"{file}: {OWN_CODE}={cell!r}: a file cannot name code to run; write -s {OWN_CODE}={cell} "
+                f"instead"
             )
         _merge(tree, read)
     _put_all(tree, settings)
@@ -84,8 +87,24 @@ def known_keys(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, field
 
 
+def settings_table(task: type[Task]) -> list[tuple[str, str, str]]:
+    """For each setting of a task its key, default and meaning, as the documents show them."""
+    rows = []
+    for key, field in known_keys(task.Config):
+        default = field.get_default(call_default_factory=True)
+        words = (
+            [str(choice) for choice in get_args(field.annotation)]
+            if get_origin(field.annotation) is Literal
+            else []
+        )
+        meaning = "; ".join(part for part in (" | ".join(words), field.description or "") if part)
+        rows.append((key, "none" if default is None else str(default), meaning))
+    return rows
+
+
 def _put_all(tree: dict[str, Any], settings: Mapping[str, Any]) -> None:
-    for key, value in settings.items():
+    # Copied: a later setting may go into a table that belongs to a preset or to the caller.
+    for key, value in copy.deepcopy(dict(settings)).items():
         *path, last = key.split(".")
         place = tree
         for part in path:
@@ -121,9 +140,9 @@ def _explain(task: type[Task], problem: Any, name: str) -> str:
 def _near(key: str, known: Iterable[str]) -> list[str]:
     """Known keys that look like `key`, or whose last part does."""
     known = list(known)
-    found = difflib.get_close_matches(key, known, 3)
+    found = difflib.get_close_matches(key, known, 3, cutoff=0.75)
     last = key.rpartition(".")[2]
     return (
         found
         or [k for k in known if difflib.SequenceMatcher(None, k.rpartition(".")[2], last).ratio() > 0.7][:3]
-    )  # noqa: PLR2004
+    )

@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from elman.cells import State
 from elman.data.readers import IGNORE
 from elman.data.text import Corpus
 from elman.metrics.language import Rate
+from elman.models.language_model import LanguageModel
 
 EVALUATE_STREAMS = 64
 """Windows that are measured side by side."""
@@ -27,13 +28,13 @@ SPAN = 256
 """Steps of a stateful evaluation in one call; no figure depends on it."""
 
 
-def span(model: nn.Module, tokens: Tensor, state: State | None, resets: Tensor) -> tuple[Tensor, State]:
+def span(model: LanguageModel, tokens: Tensor, state: State | None, resets: Tensor) -> tuple[Tensor, State]:
     """The model over part of a window (it may have no steps): tokens, resets (T, N) -> logits, state."""
     return model(tokens, state, resets=resets if bool(resets.any()) else None)
 
 
 def language_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Rate]:
-    """-sum ln p(target) over the targets that are not IGNORE, as a tensor and as a rate; logits (T, N, V), targets (T, N)."""
+    """-sum ln p(target) over the targets that are not IGNORE, as a tensor and as a rate."""
     loss = functional.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum"
     )
@@ -41,9 +42,9 @@ def language_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Rate]:
 
 
 def evaluate_windows(
-    model: nn.Module, corpus: Corpus, window: int, progress: Callable[[float], None]
+    model: LanguageModel, corpus: Corpus, window: int, progress: Callable[[float], None]
 ) -> Rate:
-    """Every symbol but the first predicted once, in consecutive windows that each start from the zero state."""
+    """Every symbol but the first predicted once, in consecutive windows, each from the zero state."""
     tokens = corpus.tokens
     first = torch.zeros(len(tokens) + 1, dtype=torch.bool)
     first[corpus.starts] = True
@@ -65,11 +66,12 @@ def evaluate_windows(
 
 
 def evaluate_stateful(
-    model: nn.Module, corpus: Corpus, streams: int, progress: Callable[[float], None]
+    model: LanguageModel, corpus: Corpus, streams: int, progress: Callable[[float], None]
 ) -> Rate:
     """Every symbol but the first predicted once, the state carried along `streams` equal parts of the corpus.
 
-    One stream is the exact figure; each further one starts once more from the zero state, and is that much faster.
+    One stream is the exact figure; each further one starts once more from the zero state, and is that much
+    faster.
     """
     predictions = len(corpus) - 1
     length = math.ceil(predictions / streams)

@@ -1,14 +1,16 @@
 """Language modelling: text files -> a model of the next symbol.
 
-Training reads the corpus in parallel streams by truncated BPTT (Williams and Peng 1990; see elman.data.readers), the state
-carried from one window to the next. Validation is measured in two ways: in windows that each start from the zero state
-(comparable with models of a fixed context), and statefully, as one goes through a text.
+Training reads the corpus in parallel streams by truncated BPTT (Williams and Peng 1990; see
+elman.data.readers), the state carried from one window to the next. Validation is measured in two ways: in
+windows that each start from the zero state (comparable with models of a fixed context), and statefully, as
+one goes through a text.
 
 Shapes: T time, N batch (streams), V vocabulary. tokens (T, N) int64.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, final
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field, model_validator
@@ -53,19 +55,19 @@ class ModelSettings(Settings):
     options: dict[str, Any] = Field(
         default_factory=dict, description="of the cell, such as {peepholes = true}"
     )
-    hidden: int = Field(256, ge=1)
-    layers: int = Field(2, ge=1)
+    hidden: int = Field(256, ge=1, description="units of a layer")
+    layers: int = Field(2, ge=1, description="on top of each other")
     embedding: int | None = Field(
         None, ge=0, description="size of a symbol's row; 0: one-hot; default: hidden"
     )
     tied: bool = Field(False, description="the output's weight is the embedding's")
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1, description="of what goes into, between and out of the layers")
     residual: bool = Field(True, description="a layer's input is added to its output where sizes allow")
     initialization: Literal["uniform", "normal"] = Field(
         "uniform",
         description="uniform: as torch; normal: all weights of standard deviation `scale`, biases zero",
     )
-    scale: float = Field(0.01, gt=0)
+    scale: float = Field(0.01, gt=0, description="of initialization normal")
 
 
 class LanguageTrainSettings(TrainSettings):
@@ -77,10 +79,6 @@ class LanguageTrainSettings(TrainSettings):
     )
     reset_probability: float = Field(
         0.05, ge=0, le=1, description="that a stream starts a window from the zero state"
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="of the recurrence's arithmetic while training; weights and moments stay float32",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -99,20 +97,24 @@ class LanguageModelConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> "LanguageModelConfig":
-        if self.train.backward is not None and self.train.backward < self.train.window:
-            raise ValueError(f"train.backward (k2) must be at least train.window (k1 = {self.train.window})")
+        window, backward = self.train.window, self.train.backward
+        if backward is not None and backward < window:
+            raise ValueError(
+                f"train.backward (k2) must be at least train.window (k1 = {window}), got {backward}"
+            )
         return self
 
 
 # Karpathy's minimal character model (2015): its equations are transcribed as an oracle in the tests.
 MIN_CHAR_RNN: dict[str, Any] = {
     "model.cell": "elman", "model.options": {"recurrent_bias": False}, "model.hidden": 100, "model.layers": 1,
-    "model.embedding": 0, "model.dropout": 0.0, "model.residual": False, "model.initialization": "normal", "model.scale": 0.01,
+    "model.embedding": 0, "model.dropout": 0.0, "model.residual": False,
+    "model.initialization": "normal", "model.scale": 0.01,
     "train.batch": 1, "train.window": 25, "train.reduction": "sum", "train.reset_probability": 0.0,
-    "train.optimizer": "adagrad", "train.learning_rate": 0.1, "train.epsilon": 1e-8, "train.epsilon_inside": True,
-    "train.weight_decay": 0.0, "train.schedule": "constant", "train.warmup": 0, "train.clip_norm": None,
-    "train.clip_value": 5.0, "train.smoothing": 0.999, "train.updates": 20000, "train.evaluate_every": 2000,
-    "train.save_every": 2000,
+    "train.optimizer": "adagrad", "train.learning_rate": 0.1, "train.epsilon": 1e-8,
+    "train.epsilon_inside": True, "train.weight_decay": 0.0, "train.schedule": "constant", "train.warmup": 0,
+    "train.clip_norm": None, "train.clip_value": 5.0, "train.smoothing": 0.999, "train.updates": 20000,
+    "train.evaluate_every": 2000, "train.save_every": 2000,
 }  # fmt: skip
 
 
@@ -122,7 +124,7 @@ class LanguageModelTask(Task):
 
     name = "language-model"
     Config = LanguageModelConfig
-    presets = {"min-char-rnn": MIN_CHAR_RNN}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"min-char-rnn": MIN_CHAR_RNN}
 
     def __init__(self, config: LanguageModelConfig, codec: Codec, files: list[dict[str, Any]]) -> None:
         self.config = config
@@ -134,16 +136,16 @@ class LanguageModelTask(Task):
     def begin(cls, config: LanguageModelConfig, files: Sequence[str]) -> "LanguageModelTask":
         data = config.data
         training = [read_document(path, data.unit) for path in files]
-        valid = [read_document(path, data.unit) for path in data.valid_files]
-        text = "".join(document.text for document in training)
+        valid = [read_document(Path(path).absolute(), data.unit) for path in data.valid_files]
+        texts = [document.text for document in training]
         if data.unit == "bytes":
             codec: Codec = ByteCodec()
         elif data.unit == "characters":
-            codec = CharacterCodec.of(text)
+            codec = CharacterCodec.of(*texts)
         else:
-            codec = WordCodec.of(text, data.minimum_count, data.vocabulary)
+            codec = WordCodec.of(*texts, minimum_count=data.minimum_count, maximum_size=data.vocabulary)
         task = cls(config, codec, [document.to_json() for document in training + valid])
-        task._encode(training, valid)
+        task._corpora = task._encode(training, valid)
         return task
 
     @classmethod
@@ -157,28 +159,23 @@ class LanguageModelTask(Task):
 
     def build(self, cell: type[Cell] | None = None) -> LanguageModel:
         model = self.config.model
+        if cell is not None and model.cell in CELLS:
+            raise ConfigError(
+                f"model.cell: {model.cell!r} is elman's own, and the class {cell.__name__} was given too; "
+                f"set model.cell to FILE:CLASS, or leave the class out"
+            )
         kind = CELLS.get(model.cell, cell)
         if kind is None:
-            raise ConfigError(
-                f"model.cell: expected one of {', '.join(CELLS)}, got {model.cell!r}"
-                + (
-                    "; a cell of your own must be given anew with --cell FILE:CLASS"
-                    if ":" in model.cell
-                    else ""
-                )
+            own = (
+                "; a cell of your own must be given anew with --cell FILE:CLASS" if ":" in model.cell else ""
             )
+            raise ConfigError(f"model.cell: expected one of {', '.join(CELLS)}, got {model.cell!r}{own}")
         embedding = model.hidden if model.embedding is None else model.embedding
-        sizes = [embedding or len(self.codec), *[model.hidden] * model.layers]
+        cells: list[Cell] = []
         try:
-            cells = []
             for _ in range(model.layers):
-                cells.append(
-                    kind(
-                        sizes[len(cells)] if not cells else cells[-1].output_size,
-                        model.hidden,
-                        **model.options,
-                    )
-                )
+                below = cells[-1].output_size if cells else embedding or len(self.codec)
+                cells.append(kind(below, model.hidden, **model.options))
         except TypeError as error:
             raise ConfigError(
                 f"model.options: {kind.__name__} does not take {model.options}: {error}"
@@ -203,7 +200,7 @@ class LanguageModelTask(Task):
         weights = sum(parameter.numel() for parameter in model.parameters())
         time = config.train.backward or config.train.window
         places = max(time * config.train.batch, config.evaluate_window * EVALUATE_STREAMS // 4)
-        # Weights, gradients and two moments; about ten arrays of H a layer and step, three of V at the output.
+        # Weights, gradients and two moments; ten arrays of H a layer and step, three of V at the head.
         activations = places * (10 * config.model.hidden * config.model.layers + 3 * len(self.codec))
         return 4 * (4 * weights + activations)
 
@@ -211,14 +208,15 @@ class LanguageModelTask(Task):
         return LanguageExamples(self, self.corpora()[0])
 
     def corpora(self) -> tuple[Corpus, Corpus]:
-        """The training and the validation corpus; raises DataError where a file is not the one the run began with."""
+        """The training and the validation corpus; DataError where a file has changed since the run began."""
         if self._corpora is None:
-            count = len(self.config.data.valid_files)
+            training = len(self.files) - len(self.config.data.valid_files)
             documents = [self._reread(file) for file in self.files]
-            self._encode(documents[: len(documents) - count], documents[len(documents) - count :])
+            self._corpora = self._encode(documents[:training], documents[training:])
         return self._corpora
 
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> dict[str, float]:
+        assert isinstance(model, LanguageModel)
         corpus = self.corpora()[1]
 
         def check(fraction: float) -> None:
@@ -235,13 +233,15 @@ class LanguageModelTask(Task):
     def evaluate(
         self, model: nn.Module, files: Sequence[str], progress: Callable[[float], None]
     ) -> dict[str, float]:
+        assert isinstance(model, LanguageModel)
         if files:
             corpus = encode_documents([read_document(path, self.codec.unit) for path in files], self.codec)
         else:
             corpus = self.corpora()[1]
         if len(corpus) < MINIMUM_EVALUATION:
             raise DataError(
-                f"evaluate: the text has {len(corpus)} symbols, expected at least {MINIMUM_EVALUATION}; name a FILE to evaluate on"
+                f"evaluate: the text has {len(corpus)} symbols, expected at least {MINIMUM_EVALUATION}; name "
+                f"a FILE to evaluate on"
             )
         windows = evaluate_windows(
             model, corpus, self.config.evaluate_window, lambda part: progress(part * 0.3)
@@ -253,19 +253,18 @@ class LanguageModelTask(Task):
         assert isinstance(model, LanguageModel)
         return LanguagePredictor(model, self.codec)
 
-    def _encode(self, training: list[Document], valid: list[Document]) -> None:
+    def _encode(self, training: list[Document], valid: list[Document]) -> tuple[Corpus, Corpus]:
         corpus = encode_documents(training, self.codec)
         if valid:
-            self._corpora = (corpus, encode_documents(valid, self.codec))
-        else:
-            self._corpora = split_corpus(corpus, self.config.data.valid_fraction)
+            return corpus, encode_documents(valid, self.codec)
+        return split_corpus(corpus, self.config.data.valid_fraction)
 
     def _reread(self, file: dict[str, Any]) -> Document:
         document = read_document(file["path"], self.codec.unit)
         if document.sha256 != file["sha256"]:
             raise DataError(
-                f"{file['path']}: the file has changed since the run began ({document.size} bytes now, {file['size']} then); "
-                f"put the old one back, or begin a new run"
+                f"{file['path']}: the file has changed since the run began ({document.size} bytes now, "
+                f"{file['size']} then); put the old one back, or begin a new run"
             )
         return document
 
@@ -299,13 +298,15 @@ class LanguageExamples(Examples):
         )
 
     def carry(self, model: nn.Module) -> State:
+        assert isinstance(model, LanguageModel)
         return model.initial_state(self._reader.streams)
 
     def outcome(self, model: nn.Module, update: int, carry: State | None) -> Outcome:
+        assert isinstance(model, LanguageModel)
         window = self._reader.read(update)
         model.reseed(counter.child(self._seed, update))
         advance = window.advance
-        # Cut where the next window begins: the state there is carried on, the gradient goes through both parts.
+        # Cut where the next window begins: the state there is carried on, the gradient goes through both.
         logits, carried = span(model, window.inputs[:advance], carry, window.resets[:advance])
         if advance < len(window.inputs):
             later, _ = span(model, window.inputs[advance:], carried, window.resets[advance:])

@@ -1,7 +1,7 @@
 """A trained language model in use: generate, go on, complete, score, compare.
 
-Everything passes through a Context: what the model expects next, and the state of its cells. One context in, one context
-out; what is computed symbol by symbol equals what is computed over the whole text.
+Everything passes through a Context: what the model expects next, and the state of its cells. One context in,
+one context out; what is computed symbol by symbol equals what is computed over the whole text.
 """
 
 import math
@@ -20,18 +20,23 @@ from elman.search.beam import beam_search
 from elman.search.sampling import Sampling, sample
 from elman.tasks.base import Predictor
 
+COMPLETION_STOPS = (".", "\n")
+"""Symbols that end a completion: those of a sentence and of a line."""
+
 
 class Context(NamedTuple):
-    """Where a text stands: logits (1, V) of the next symbol, the state of the cells, and the symbols read so far."""
+    """Where a text stands: logits (1, V) of the next symbol, the cells' state, how many symbols were read."""
 
     logits: Tensor
     state: State
     position: int
+    last: int | None
+    """The symbol before: a word is written differently at a line's start."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Text that was drawn, its ids and their log probabilities (nats, under the model itself), and where it stands."""
+    """Text that was drawn, its ids, their log probabilities (nats, under the model itself), its context."""
 
     text: str
     ids: tuple[int, ...]
@@ -77,7 +82,7 @@ class LanguagePredictor(Predictor):
     def start(self) -> Context:
         """Before any text: the zero state, and the prior that the model gives from it."""
         with torch.no_grad():
-            return Context(self.model.prior(1), self.model.initial_state(1), 0)
+            return Context(self.model.prior(1), self.model.initial_state(1), 0, None)
 
     def read(self, text: str, context: Context | None = None, name: str = "prompt") -> Context:
         """The context after `text`."""
@@ -87,7 +92,7 @@ class LanguagePredictor(Predictor):
             return context
         with torch.no_grad():
             logits, state = self.model(ids[:, None], context.state)
-        return Context(logits[-1], state, context.position + len(ids))
+        return Context(logits[-1], state, context.position + len(ids), int(ids[-1]))
 
     def next(self, context: Context, best: int = 5) -> list[tuple[str, float]]:
         """The `best` likeliest next symbols with their probabilities."""
@@ -106,15 +111,16 @@ class LanguagePredictor(Predictor):
         stop: Sequence[str] = (),
         context: Context | None = None,
     ) -> Generation:
-        """Draws at most `length` symbols after `prompt`; ends early with the first text in `stop`, which is kept.
+        """Draws at most `length` symbols after `prompt`; ends early with the first text in `stop`, kept.
 
-        temperature 0 is greedy. The same seed gives the same text; a text drawn in parts, each from the context of
-        the one before, is the text drawn at once.
+        temperature 0 is greedy. The same seed gives the same text; a text drawn in parts, each from the
+        context of the one before, is the text drawn at once.
         """
         drawn = list(self._draw(prompt, length, Sampling(temperature, top_k, top_p), seed, stop, context))
         ids = tuple(draw.id for draw in drawn)
         end = drawn[-1].context if drawn else self.read(prompt, context)
-        return Generation(self.codec.decode(ids), ids, tuple(draw.log_prob for draw in drawn), end)
+        text = "".join(draw.text for draw in drawn)
+        return Generation(text, ids, tuple(draw.log_prob for draw in drawn), end)
 
     def stream(
         self,
@@ -143,7 +149,7 @@ class LanguagePredictor(Predictor):
         return Score(text, tuple(self.codec.symbols[int(index)] for index in ids), tuple(log_probs.tolist()))
 
     def compare(self, texts: Sequence[str], *, context: Context | None = None) -> list[Score]:
-        """The scores of several texts, the likeliest first: minimal pairs, as 'kniha o mně' and 'kniha o mě'."""
+        """The scores of texts, the likeliest first: minimal pairs, as 'kniha o mně' and 'kniha o mě'."""
         scores = [self.score(text, context=context, name=f"text {row}") for row, text in enumerate(texts, 1)]
         return sorted(scores, key=lambda score: -score.log_prob)
 
@@ -153,16 +159,16 @@ class LanguagePredictor(Predictor):
         *,
         best: int = 5,
         length: int = 40,
-        stop: Sequence[str] = (".", "\n"),
+        stop: Sequence[str] = COMPLETION_STOPS,
         beam: int | None = None,
         context: Context | None = None,
     ) -> list[Completion]:
         """The `best` likeliest ways to go on until a stop symbol or for `length` symbols, by beam search.
 
-        Each of `stop` is one symbol; those that the codec does not have cannot occur and are left out.
+        Each of `stop` is the text of one symbol; those that the codec does not have are left out.
         """
         context = self.read(prompt, context)
-        known = {symbol: index for index, symbol in enumerate(self.codec.symbols)}
+        known = {self.codec.decode([index]): index for index in range(len(self.codec))}
         stops = [known[symbol] for symbol in stop if symbol in known]
         with torch.no_grad():
             found = beam_search(
@@ -174,10 +180,10 @@ class LanguagePredictor(Predictor):
                 beam=beam,
                 stop=stops,
             )
-        return [Completion(self.codec.decode(h.ids), h.log_prob) for h in found]
+        return [Completion(self.codec.decode(h.ids, context.last), h.log_prob) for h in found]
 
     def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:
-        """For each text: its log probability, rank among the texts, and the `best` likeliest next symbols."""
+        """For each text its log probability, its rank, the likeliest next symbols, and each symbol's own."""
         scores = [self.score(text, name=f"input {row}") for row, text in enumerate(inputs, 1)]
         order = sorted(range(len(scores)), key=lambda row: -scores[row].log_prob)
         return [
@@ -188,6 +194,9 @@ class LanguagePredictor(Predictor):
                 "symbols": len(score.log_probs),
                 "rank": order.index(row) + 1,
                 "next": [{"symbol": s, "probability": p} for s, p in self.next(self.read(score.text), best)],
+                "each": [
+                    {"symbol": s, "log_prob": p} for s, p in zip(score.symbols, score.log_probs, strict=True)
+                ],
             }
             for row, score in enumerate(scores)
         ]
@@ -214,13 +223,13 @@ class LanguagePredictor(Predictor):
             seed=seed,
             start=context.position,
         )
-        decode, said, longest = self.codec.decoder(), "", max(map(len, stop), default=0)
+        decode, said, longest = self.codec.decoder(context.last), "", max(map(len, stop), default=0)
         for _ in range(length):
             expected = context.logits
             with torch.no_grad():  # around each draw: a generator must not leave the mode set while it waits
                 ids, logits, state = next(draws)
             index = int(ids[0])
-            context = Context(logits, state, context.position + 1)
+            context = Context(logits, state, context.position + 1, index)
             text = decode(index)
             yield _Draw(index, text, float(expected[0].double().log_softmax(0)[index]), context)
             said = (said + text)[-longest:] if longest else ""

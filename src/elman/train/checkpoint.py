@@ -1,6 +1,7 @@
-"""What a checkpoint of training holds, as tensors with names: weights, the optimizer's moments, the carried state.
+"""What a checkpoint of training holds beside the weights, as tensors with names: the optimizer's moments,
+the carried state.
 
-Names: weights by parameter; optimizer as "moment/parameter"; carry by its path in the state, as "0.1.h".
+Names: optimizer as "moment/parameter"; carry by its path in the state, as "layers.0.h".
 """
 
 from collections.abc import Mapping
@@ -10,21 +11,7 @@ from torch import Tensor, nn
 
 from elman.cells import State, map_state
 from elman.errors import RunError
-
-
-def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters by name; one that stands in two places (tied) is kept once."""
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
-def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], place: str) -> None:
-    """Copies weights into the model; raises RunError, naming `place` and the key, where names or shapes differ."""
-    mine = dict(model.named_parameters())
-    _same_names(mine, tensors, place)
-    with torch.no_grad():
-        for name, parameter in mine.items():
-            _same_form(name, parameter, tensors[name], place)
-            parameter.copy_(tensors[name])
+from elman.weights import same_form, same_names
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -37,13 +24,20 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     }
 
 
-def put_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], place: str) -> None:
-    """Gives a new optimizer the state that was saved; raises RunError where it names a parameter the model has not."""
+def put_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], place: str
+) -> None:
+    """Gives a new optimizer the state that was saved.
+
+    Raises RunError where it names a parameter the model has not.
+    """
     mine = dict(model.named_parameters())
     for key, value in tensors.items():
         moment, _, name = key.partition("/")
         if name not in mine:
-            raise RunError(f"{place}: {key!r} belongs to no parameter of this model; the file is not of this run")
+            raise RunError(
+                f"{place}: {key!r} belongs to no parameter of this model; the file is not of this run"
+            )
         optimizer.state[mine[name]][moment] = value.clone()
 
 
@@ -57,9 +51,9 @@ def take_carry(like: State | None, tensors: Mapping[str, Tensor], place: str) ->
     if like is None:
         return None
     expected = dict(_paths(like, ""))
-    _same_names(expected, tensors, place)
+    same_names(expected, tensors, place)
     for name, value in expected.items():
-        _same_form(name, value, tensors[name], place)
+        same_form(name, value, tensors[name], place)
     names = iter(expected)
     return map_state(lambda _: tensors[next(names)].clone(), like)
 
@@ -70,18 +64,3 @@ def _paths(state: State, prefix: str) -> list[tuple[str, Tensor]]:
     names = getattr(state, "_fields", None) or [str(place) for place in range(len(state))]
     dot = f"{prefix}." if prefix else ""
     return [path for name, part in zip(names, state, strict=True) for path in _paths(part, f"{dot}{name}")]
-
-
-def _same_names(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], place: str) -> None:
-    if missing := sorted(set(expected) - set(got)):
-        raise RunError(f"{place}: {missing[0]!r} is missing ({len(missing)} of {len(expected)} in all); the file is not of this run")
-    if foreign := sorted(set(got) - set(expected)):
-        raise RunError(f"{place}: {foreign[0]!r} is not part of this model; the file is not of this run")
-
-
-def _same_form(name: str, expected: Tensor, got: Tensor, place: str) -> None:
-    if expected.shape != got.shape or expected.dtype != got.dtype:
-        raise RunError(
-            f"{place}: {name!r} is {got.dtype} {tuple(got.shape)}, expected {expected.dtype} {tuple(expected.shape)}; the file "
-            f"is not of this run"
-        )

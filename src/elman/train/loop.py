@@ -1,8 +1,8 @@
 """The training loop: batch, gradient, clip, step; now and then a validation and a checkpoint.
 
-Everything that decides a number is a function of the settings and of the count of updates: the batch, the masks, the rate.
-Nothing else has to be saved than weights, the optimizer's moments and the carried state, and a run that was stopped, or
-killed at any moment, goes on exactly as it would have gone on.
+Everything that decides a number is a function of the settings and of the count of updates: the batch, the
+masks, the rate. Nothing else has to be saved than weights, the optimizer's moments and the carried state, and
+a run that was stopped, or killed at any moment, goes on exactly as it would have gone on.
 """
 
 import math
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,23 +21,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from elman import __version__
 from elman.cells import Cell, State
 from elman.errors import ConfigError, DivergedError
 from elman.runs import Run, checkpoint_name
-from elman.tasks import TASKS, Task
-from elman.tasks.base import Examples, Outcome, Stopped
-from elman.tasks.config import make_config, validate
+from elman.tasks import find_task
+from elman.tasks.base import Examples, Outcome, Stopped, Task
+from elman.tasks.config import make_config
 from elman.train.checkpoint import (
     carry_tensors,
     optimizer_tensors,
     put_optimizer,
-    put_weights,
     take_carry,
-    weights_of,
 )
 from elman.train.memory import check_memory
 from elman.train.optim import build_optimizer, clip, learning_rate
+from elman.weights import put_weights, weights_of
 
 
 class Reporter:
@@ -119,14 +118,15 @@ def train(
     reporter: Reporter | None = None,
     notify: Callable[[str], None] = lambda step: None,
 ) -> Result:
-    """Trains `task` on `files` into the run folder `run`, from the start or, with `resume`, from its newest checkpoint.
+    """Trains `task` on `files` into the folder `run`, from the start or (`resume`) from where it stopped.
 
-    settings: by key with dots, {"model.hidden": 512}; preset, config: see elman.tasks.config. minutes: stop, saved and
-    resumable, after so long. cell: a class of your own, for settings whose model.cell is not in the table. A resumed run
-    keeps its settings; `files`, where given, are the same files in another place. SIGTERM and SIGINT save and return.
-    notify: told the steps of every save (for tests).
+    settings: by key with dots, {"model.hidden": 512}; preset, config: see elman.tasks.config. minutes: stop,
+    saved and resumable, after so long. cell: a class of your own, for settings whose model.cell is not in the
+    table. A resumed run goes on from its newest checkpoint and keeps its settings; `files`, where given, are
+    the same files in another place. SIGTERM and SIGINT save and return. notify: told the steps of every save
+    (for tests).
 
-    Raises ConfigError, DataError, RunError, or DivergedError where the loss or the gradient is no longer finite.
+    Raises ConfigError, DataError, RunError, or DivergedError where loss or gradient are no longer finite.
     """
     if minutes is not None and minutes <= 0:
         raise ConfigError(f"minutes: expected more than 0, got {minutes}")
@@ -143,11 +143,17 @@ def train(
 
 
 def _begin(
-    run: str | Path, name: str, files: Sequence[str | Path], settings: Mapping[str, Any], preset: str | None,
-    config: str | Path | None, cell: type[Cell] | None, notify: Callable[[str], None],
+    run: str | Path,
+    name: str,
+    files: Sequence[str | Path],
+    settings: Mapping[str, Any],
+    preset: str | None,
+    config: str | Path | None,
+    cell: type[Cell] | None,
+    notify: Callable[[str], None],
 ) -> tuple[Run, Task]:
     """A new run folder, made only when files, settings and sizes have been found good."""
-    kind = _task(name)
+    kind = find_task(name)
     made = make_config(kind, settings, preset=preset, file=config)
     if not files:
         raise ConfigError(f"{name}: expected at least one file to train on")
@@ -155,7 +161,7 @@ def _begin(
     _check_size(task, cell)
     task.examples()
     description = {
-        "elman": __version__,
+        "elman": version("elman"),
         "task": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": made.model_dump(mode="json"),
@@ -165,12 +171,17 @@ def _begin(
 
 
 def _reopen(
-    run: str | Path, name: str, files: Sequence[str | Path], settings: Mapping[str, Any], preset: str | None,
-    config: str | Path | None, notify: Callable[[str], None],
+    run: str | Path,
+    name: str,
+    files: Sequence[str | Path],
+    settings: Mapping[str, Any],
+    preset: str | None,
+    config: str | Path | None,
+    notify: Callable[[str], None],
 ) -> tuple[Run, Task]:
     """An existing run with its own settings; raises ConfigError where others were given."""
     folder = Run(run, notify)
-    task = restore_task(folder)
+    task = folder.task()
     if name != task.name:
         raise ConfigError(f"{run}: this run is a {task.name}, not a {name}")
     if preset is not None or config is not None:
@@ -181,24 +192,13 @@ def _reopen(
         for part in key.split("."):
             place = place.get(part) if isinstance(place, dict) else None
         if place != value:
-            raise ConfigError(f"--resume: a run keeps its settings: {key} is {place!r}, not {value!r}; leave it out, or begin a new run")
+            raise ConfigError(
+                f"--resume: a run keeps its settings: {key} is {place!r}, not {value!r}; leave it out, or "
+                f"begin a new run"
+            )
     for entry, path in zip(task.files, files, strict=False):
         entry["path"] = str(Path(path).absolute())
     return folder, task
-
-
-def restore_task(run: Run) -> Task:
-    """The task of a run folder, with its settings and codec."""
-    place = str(run.path / "run.json")
-    kind = _task(str(run.description.get("task")), place)
-    config = validate(kind, run.description.get("config", {}), place)
-    return kind.restore(config, run.codec, list(run.description.get("files", [])), str(run.path / "codec.json"))
-
-
-def _task(name: str, place: str = "task") -> type[Task]:
-    if name not in TASKS:
-        raise ConfigError(f"{place}: expected one of {', '.join(TASKS)}, got {name!r}")
-    return TASKS[name]
 
 
 def _check_size(task: Task, cell: type[Cell] | None) -> None:
@@ -210,7 +210,7 @@ def _check_size(task: Task, cell: type[Cell] | None) -> None:
 
 
 def _assemble(run: Run, task: Task, cell: type[Cell] | None, reporter: Reporter) -> _Training:
-    """The model, the optimizer and the place where training stands: at the start, or at the newest checkpoint."""
+    """The model, the optimizer and where training stands: at the start, or at the newest checkpoint."""
     settings = task.config.train
     _check_size(task, cell)
     with torch.random.fork_rng(devices=[]):
@@ -222,7 +222,9 @@ def _assemble(run: Run, task: Task, cell: type[Cell] | None, reporter: Reporter)
     if run.checkpoints():
         checkpoint = run.load("newest", ("weights", "optimizer", "carry"))
         put_weights(model, checkpoint.tensors["weights"], str(checkpoint.path / "weights.safetensors"))
-        put_optimizer(model, optimizer, checkpoint.tensors["optimizer"], str(checkpoint.path / "optimizer.safetensors"))
+        put_optimizer(
+            model, optimizer, checkpoint.tensors["optimizer"], str(checkpoint.path / "optimizer.safetensors")
+        )
         carry = take_carry(carry, checkpoint.tensors["carry"], str(checkpoint.path / "carry.safetensors"))
         progress = _Progress(**checkpoint.progress)
     run.keep_records(progress.update)
@@ -271,11 +273,13 @@ def _update(training: _Training) -> None:
     training.carry = outcome.carry
     progress.update += 1
     progress.symbols += outcome.rate.symbols
-    before = loss if progress.smoothed is None else progress.smoothed
-    progress.smoothed = settings.smoothing * before + (1 - settings.smoothing) * loss
+    if outcome.rate.symbols:  # a window may have nothing to predict: a document's last symbol alone
+        before = loss if progress.smoothed is None else progress.smoothed
+        progress.smoothed = settings.smoothing * before + (1 - settings.smoothing) * loss
     progress.seconds += time.monotonic() - began
+    smoothed = loss if progress.smoothed is None else progress.smoothed
     record = {
-        "kind": "train", "update": progress.update, "loss": loss, "smoothed": progress.smoothed, "learning_rate": rate,
+        "kind": "train", "update": progress.update, "loss": loss, "smoothed": smoothed, "learning_rate": rate,
         "gradient_norm": norm, "symbols": progress.symbols, "seconds": round(progress.seconds, 3),
     }  # fmt: skip
     training.run.record(record)
@@ -291,8 +295,8 @@ def _check_finite(training: _Training, outcome: Outcome, what: str, value: float
     if update:
         _save(training)
     raise DivergedError(
-        f"{training.run.path}: the {what} is {value} at {outcome.place}; {saved}; lower train.learning_rate or train.clip_norm "
-        f"and begin a new run"
+        f"{training.run.path}: the {what} is {value} at {outcome.place}; {saved}; lower train.learning_rate "
+        f"or train.clip_norm and begin a new run"
     )
 
 
@@ -325,7 +329,7 @@ def _save(training: _Training) -> None:
 
 @contextmanager
 def _signals(stop: _Stop) -> Iterator[_Stop]:
-    """SIGTERM and SIGINT ask for a stop; a second one ends the process as usual. Only the main thread can listen."""
+    """SIGTERM and SIGINT ask for a stop; a second one ends the process. Only the main thread listens."""
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

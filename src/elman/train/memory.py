@@ -28,6 +28,7 @@ def check_memory(needed: int, what: str) -> None:
     free = available_memory()
     if free is not None and needed > free:
         raise ConfigError(
-            f"{what} needs about {needed / GIB:,.1f} GiB of memory, {free / GIB:,.1f} GiB are free; make model.hidden, "
+            f"{what} needs about {needed / GIB:,.1f} GiB of memory, {free / GIB:,.1f} GiB are free; make "
+            "model.hidden, "
             f"train.batch or train.window smaller"
         )

@@ -1,0 +1,99 @@
+"""What several commands share: options, the two consoles, tables, and a user's own cell."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from elman.cells import Cell
+from elman.errors import ConfigError
+
+errors = Console(stderr=True, highlight=False)
+"""Progress and remarks."""
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
+CheckpointName = Annotated[
+    str, typer.Option("--checkpoint", help="best, newest, or the name of a folder in RUN/checkpoints.")
+]
+OwnCell = Annotated[
+    str | None,
+    typer.Option("--cell", metavar="FILE:CLASS", help="The cell of a run that was trained with your own."),
+]
+
+
+def say(text: str = "", end: str = "\n") -> None:
+    """Writes a result to standard output at once, as it is."""
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+def say_json(content: Any) -> None:
+    """Writes JSON to standard output."""
+    say(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Writes a table to standard output, numbers to the right."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        show_header=any(columns),
+    )
+    rows = [list(row) for row in rows]
+    for place, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[figure(value) for value in row])
+    console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    console.print(table)
+
+
+def figure(value: Any) -> str:
+    """A value as people read it: four decimals for fractions, thousands apart."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4f}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return str(value)
+
+
+def own_cell(name: str | None) -> type[Cell] | None:
+    """The class that FILE:CLASS names; the one place where a user's code is run, because the user said so.
+
+    Raises ConfigError naming the file where it cannot be run or has no such cell.
+    """
+    if name is None:
+        return None
+    path, _, class_name = name.rpartition(":")
+    if not path or not Path(path).is_file():
+        raise ConfigError(f"{name}: expected FILE:CLASS, a Python file that is there and a class in it")
+    specification = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if specification is None or specification.loader is None:
+        raise ConfigError(f"{path}: not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"{path}: cannot be run: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Cell)):
+        cells = [
+            n for n, value in vars(module).items() if isinstance(value, type) and issubclass(value, Cell)
+        ]
+        raise ConfigError(
+            f"{path}: expected a class {class_name} made from elman.Cell; it has {', '.join(cells) or 'none'}"
+        )
+    return found

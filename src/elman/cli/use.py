@@ -1,0 +1,134 @@
+"""elman evaluate, predict, generate: a trained model in use."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from elman.cli.common import (
+    AsJson,
+    CheckpointName,
+    OwnCell,
+    RunFolder,
+    errors,
+    own_cell,
+    say,
+    say_json,
+    say_table,
+)
+from elman.errors import ConfigError, DataError
+from elman.predict import evaluate, load
+from elman.tasks.language_predictor import COMPLETION_STOPS, LanguagePredictor
+
+
+def evaluate_command(
+    run: RunFolder,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="The run's validation data if none.", show_default=False),
+    ] = None,
+    json: AsJson = False,
+    checkpoint: CheckpointName = "best",
+    cell: OwnCell = None,
+) -> None:
+    """Measure a model on files, or on the validation data of its run."""
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("evaluating", total=1.0)
+        figures = evaluate(
+            run, files or [], checkpoint=checkpoint, cell=own_cell(cell),
+            progress=lambda fraction: bar.update(task, completed=fraction),
+        )  # fmt: skip
+    if json:
+        say_json(figures)
+    else:
+        say_table(["figure", "value"], [(name.replace("_", " "), value) for name, value in figures.items()])
+
+
+def predict_command(
+    run: RunFolder,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT...", help="Lines of standard input if none.", show_default=False),
+    ] = None,
+    best: Annotated[int, typer.Option(help="How many alternatives to give.", min=1)] = 3,
+    json: AsJson = False,
+    checkpoint: CheckpointName = "best",
+    cell: OwnCell = None,
+) -> None:
+    """Say what the model makes of each input.
+
+    A language model scores and ranks texts and foretells the next symbol.
+    """
+    inputs = inputs or [line.rstrip("\n") for line in sys.stdin]
+    if not inputs:
+        raise DataError("predict: expected at least one INPUT, as an argument or a line of standard input")
+    predictions = load(run, checkpoint, own_cell(cell)).predict(inputs, best)
+    if json:
+        say_json(predictions)
+        return
+    columns = [key for key in predictions[0] if key != "each"]  # a symbol a row is for JSON and pictures
+    say_table(columns, [[_short(prediction[key]) for key in columns] for prediction in predictions])
+
+
+def generate_command(
+    run: RunFolder,
+    prompt: Annotated[str, typer.Option(help="The text to go on with; empty: from nothing.")] = "",
+    length: Annotated[int, typer.Option(help="Symbols to write, at most.", min=0)] = 500,
+    temperature: Annotated[
+        float, typer.Option(help="0: always the likeliest; 1: as the model expects.")
+    ] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Choose among the likeliest that add up to p.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same text.", min=0)] = 0,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End after this text (\\n: a line's end); may be repeated.")
+    ] = None,
+    best: Annotated[
+        int | None, typer.Option(help="In place of one drawn text, the likeliest completions.", min=1)
+    ] = None,
+    json: AsJson = False,
+    checkpoint: CheckpointName = "best",
+    cell: OwnCell = None,
+) -> None:
+    """Write text with a language model: the prompt and what follows it."""
+    model = load(run, checkpoint, own_cell(cell))
+    if not isinstance(model, LanguagePredictor):
+        raise ConfigError(f"{run}: this run is not of a language model; use elman predict {run} INPUT...")
+    stops = [text.replace("\\n", "\n").replace("\\t", "\t") for text in stop or []]
+    if best is not None:
+        found = model.complete(prompt, best=best, length=length, stop=stops or COMPLETION_STOPS)
+        rows = [{"text": item.text, "log_prob": item.log_prob} for item in found]
+        if json:
+            say_json(rows)
+        else:
+            shown = [(row["log_prob"], (prompt + row["text"]).replace("\n", "⏎")) for row in rows]
+            say_table(["log_prob", "completion"], shown)
+        return
+    options: dict[str, Any] = {
+        "length": length,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+        "stop": stops,
+    }
+    if json:
+        made = model.generate(prompt, **options)
+        say_json({"prompt": prompt, "text": made.text, "ids": made.ids, "log_probs": made.log_probs})
+        return
+    pieces = model.stream(prompt, **options)
+    first = next(pieces, "")  # before anything is said: a prompt that cannot be read is an error
+    say(prompt + first, end="")
+    for piece in pieces:
+        say(piece, end="")
+    say()
+
+
+def _short(value: Any) -> Any:
+    """A value for a table: alternatives on one line, symbols that cannot be seen made visible."""
+    if isinstance(value, list):
+        return ", ".join(" ".join(str(_short(part)) for part in item.values()) for item in value)
+    if isinstance(value, float):
+        return round(value, 4)
+    return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(value, value)

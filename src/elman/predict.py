@@ -1,0 +1,59 @@
+"""From a run folder to a model in use. Nothing here trains, and nothing of the training code is imported.
+
+model = elman.load("runs/shakespeare")
+print(model.generate("ROMEO:", length=300, temperature=0.8, seed=1).text)
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from elman.cells import Cell
+from elman.runs import Run
+from elman.tasks.base import Predictor, Task
+from elman.weights import put_weights
+
+
+def load_model(
+    run: str | Path, checkpoint: str = "best", cell: type[Cell] | None = None
+) -> tuple[Run, Task, nn.Module]:
+    """The run folder, its task and its model with the weights of `checkpoint`: "best", "newest", or a
+    folder's name.
+
+    cell: the class of a run that was trained with a cell of the user's own. Raises RunError where the folder
+    is missing or
+    damaged, ConfigError where it needs a cell that was not given.
+    """
+    folder = Run(run)
+    task = folder.task()
+    found = folder.load(checkpoint)
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the fresh weights are overwritten; the caller's generator is left alone
+        model = task.build(cell)
+    put_weights(model, found.tensors["weights"], str(found.path / "weights.safetensors"))
+    return folder, task, model.eval()
+
+
+def load(run: str | Path, checkpoint: str = "best", cell: type[Cell] | None = None) -> Predictor:
+    """A trained model for use.
+
+    What it can do is its task's (for language models: elman.tasks.language_predictor).
+    """
+    _, task, model = load_model(run, checkpoint, cell)
+    return task.predictor(model)
+
+
+def evaluate(
+    run: str | Path,
+    files: Sequence[str | Path] = (),
+    *,
+    checkpoint: str = "best",
+    cell: type[Cell] | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> dict[str, float]:
+    """The task's figures on `files`, or on the run's own validation data where none are named."""
+    _, task, model = load_model(run, checkpoint, cell)
+    return task.evaluate(model, [str(path) for path in files], progress)
