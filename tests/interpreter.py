@@ -1,7 +1,7 @@
 """The slow, obvious way to run a plan: what the native engine does, in torch, one step after the other.
 
-Everything is done in the type of the tensors; float64 shows whether a plan is right. Storage starts as NaN, so that
-reading what was never written shows too.
+Everything is done in the type of the tensors; float64 shows whether a plan is right. Storage starts as NaN,
+so that reading what was never written shows too.
 """
 
 import torch
@@ -138,7 +138,9 @@ class Interpreter:
                     d_tensors[b][row : row + product.width] += d.sum((0, 1))
         for piece in plan.pieces:
             if piece.gradient >= 0:
-                d_inputs[piece.which][..., piece.start : piece.start + piece.width] += self.slots[piece.gradient]
+                d_inputs[piece.which][..., piece.start : piece.start + piece.width] += self.slots[
+                    piece.gradient
+                ]
         return d_inputs, d_tensors
 
     def run(self, stage: Stage, t: int, acc: list[Tensor]) -> None:

@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 
-import contract_cells
 import pytest
 import torch
-from interpreter import Interpreter
 from torch import Tensor
 
+import contract_cells
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from elman.programs import plan
 from elman.scan import scan
 from elman.tracing import leaves, trace
+from interpreter import Interpreter
 
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 
 
 class Own(Cell):
-    """A cell such as a user writes: no `prepare`, a learned rate, products in the step, a memory that is not given out."""
+    """What a user may write: no `prepare`, a learned rate, products in the step, a hidden memory."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -83,7 +83,9 @@ def test_a_plan_computes_what_autograd_does(name: str) -> None:
     # Vectors that the step derives from parameters carry their own history.
     pairs = [(tensor, d_tensors[place]) for place, tensor in enumerate(traced.graph.tensors)]
     pairs += [*zip(traced.graph.inputs, d_inputs, strict=True), *zip(start, d_start, strict=True)]
-    torch.autograd.backward([a for a, _ in pairs if a.requires_grad], [d for a, d in pairs if a.requires_grad])
+    torch.autograd.backward(
+        [a for a, _ in pairs if a.requires_grad], [d for a, d in pairs if a.requires_grad]
+    )
     for tensor, d in zip(wanted, expected, strict=True):
         torch.testing.assert_close(tensor.grad, d, **TOLERANCE)
 

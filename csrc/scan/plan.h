@@ -140,7 +140,8 @@ struct Layout {
 };
 
 constexpr int TILE_ROWS = 24;     // rows of a tile on which a program runs
-constexpr int CHUNK_ROWS = 192;   // rows of a hoisted product, or of a weight's gradient, at a time
+constexpr int CHUNK_ROWS = 192;   // rows of a hoisted product at a time
+constexpr int SUM_ROWS = 96;      // rows of a weight's gradient at a time: few enough for the first cache, and digits
 
 // One instruction set's way of doing the work of one thread.
 struct Kernels {

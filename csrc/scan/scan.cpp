@@ -178,24 +178,24 @@ Rows rows_of(const Batch& batch) {
     return rows;
 }
 
-// The rows of a product's left operand beside those of its columns' derivatives, in runs of at most CHUNK_ROWS.
+// The rows of a product's left operand beside those of its columns' derivatives, in runs of at most SUM_ROWS.
 std::vector<Segment> segments_of(const Rows& rows, const Product& product) {
     std::vector<Segment> found;
     if (product.kind == -1) {  // inputs are gathered chunk by chunk: a source is a place in its chunk
-        for (std::ptrdiff_t row = 0; row < rows.rows; row += CHUNK_ROWS)
-            found.push_back({0, row, int(std::min<std::ptrdiff_t>(CHUNK_ROWS, rows.rows - row))});
+        for (std::ptrdiff_t row = 0; row < rows.rows; row += SUM_ROWS)
+            found.push_back({0, row, int(std::min<std::ptrdiff_t>(SUM_ROWS, rows.rows - row))});
         return found;
     }
     auto add = [&](std::ptrdiff_t source, std::ptrdiff_t row, int count) {
         while (count) {
             Segment* last = found.empty() ? nullptr : &found.back();
-            if (last && last->source + last->count == source && last->row + last->count == row && last->count < CHUNK_ROWS) {
-                const int more = std::min(count, CHUNK_ROWS - last->count);
+            if (last && last->source + last->count == source && last->row + last->count == row && last->count < SUM_ROWS) {
+                const int more = std::min(count, SUM_ROWS - last->count);
                 last->count += more;
                 source += more, row += more, count -= more;
                 continue;
             }
-            const int more = std::min(count, CHUNK_ROWS);
+            const int more = std::min(count, SUM_ROWS);
             found.push_back({source, row, more});
             source += more, row += more, count -= more;
         }

@@ -56,7 +56,8 @@ static __attribute__((noinline)) void product_tile(
         for (int v = 0; v < NV; v++) store(out + v * stride + r * L, acc[r][v]);
 }
 
-// sum[(k * NV + v) * L], added to; k counts units of one block of a.
+// sum[(k * NV + v) * L], added to; k counts units of one block of a. The rows are summed before the total is touched:
+// a sum of short sums keeps more digits than one long sum.
 template <int MR, int NV>
 static __attribute__((noinline)) void outer_tile(
     const Segment* segment, int segments, const float* a, const float* const* d, float* sum) {
@@ -64,7 +65,7 @@ static __attribute__((noinline)) void outer_tile(
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) acc[r][v] = load(sum + (r * NV + v) * L);
+        for (int v = 0; v < NV; v++) acc[r][v] = V{};
     for (int s = 0; s < segments; s++) {
         const float* left = a + segment[s].source * L;
         const float* right[NV];
@@ -86,7 +87,10 @@ static __attribute__((noinline)) void outer_tile(
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) store(sum + (r * NV + v) * L, acc[r][v]);
+        for (int v = 0; v < NV; v++) {
+            float* to = sum + (r * NV + v) * L;
+            store(to, load(to) + acc[r][v]);
+        }
 }
 
 #define ELMAN_ROWS(nv, rows, call)                                   \

@@ -549,7 +549,7 @@ static void weight_gradients(const Call& call, int thread, int which) {
     float* rows = call.scratch[thread] + at.rows;
     for (int from = 0, to = 0; from < total; from = to) {
         int count = 0;
-        while (to < total && (to == from || count + segment[to].count <= CHUNK_ROWS)) count += segment[to++].count;
+        while (to < total && (to == from || count + segment[to].count <= SUM_ROWS)) count += segment[to++].count;
         const float* a = rows;
         ptrdiff_t block = CHUNK_ROWS * L;
         if (lifted) {

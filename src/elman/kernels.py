@@ -89,5 +89,7 @@ def instructions(asked: str | None = None) -> str:
     known = native_module().scan_kernels()
     name = asked or os.environ.get(INSTRUCTIONS, "") or known[0]
     if name not in known:
-        raise ConfigError(f"{INSTRUCTIONS}={name!r}: here there are {', '.join(known)}; correct it or unset it")
+        raise ConfigError(
+            f"{INSTRUCTIONS}={name!r}: expected one of {', '.join(known)}; correct it or unset it"
+        )
     return name

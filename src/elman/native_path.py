@@ -2,8 +2,8 @@
 
     trace (elman.tracing) -> plan (elman.programs) -> csrc/scan: one call forward, one call backward
 
-Everything that the engine is given is checked here: it trusts pointers and sizes. Plans are kept by what a cell
-computes, so that only its first call pays for making one.
+Everything that the engine is given is checked here: it trusts pointers and sizes. Plans are kept by what a
+cell computes, so that only its first call pays for making one.
 Shapes: T time, N batch, C input, H hidden; inputs (T, N, C), outputs (T, N, H), lengths (N,) int64.
 """
 
@@ -23,8 +23,9 @@ from elman.tracing import Trace, Untraceable, leaves, trace
 # The orders are those of the enumerations in csrc/scan/plan.h.
 KINDS = ("reg", "acc", "slot", "before", "after", "param", "const", "temp", "carry", "pass", "dout", "pgrad")
 OPERATIONS = (
-    "mov", "add", "sub", "mul", "div", "neg", "oneminus", "fma", "fms", "fnma", "sigmoid", "tanh", "sigmoid_add",
-    "tanh_add", "relu", "exp", "log", "sqrt", "abs", "dsigmoid", "dtanh", "drelu", "dabs", "sum",
+    "mov", "add", "sub", "mul", "div", "neg", "oneminus", "fma", "fms", "fnma", "sigmoid", "tanh",
+    "sigmoid_add", "tanh_add", "relu", "exp", "log", "sqrt", "abs", "dsigmoid", "dtanh", "drelu", "dabs",
+    "sum",
 )  # fmt: skip
 WIDEST = 16384
 """Most units that a product may read or give: the engine's lists of blocks are that long."""
@@ -34,7 +35,7 @@ SMALL = 1 << 20
 
 
 def lacks(cell: Cell, inputs: Tensor) -> str | None:
-    """Why the native engine does not serve these tensors; None where it does. The cell's equations are not read."""
+    """Why the engine does not serve these tensors; None where it does. Equations are not read here."""
     if not native.native_available():
         return native.native_status()
     for name, tensor in (("inputs", inputs), *cell.named_parameters(), *cell.named_buffers()):
@@ -42,14 +43,15 @@ def lacks(cell: Cell, inputs: Tensor) -> str | None:
             return f"{name}: the native engine is for the CPU, not {tensor.device}"
         if tensor.dtype != torch.float32 and tensor.is_floating_point():
             return f"{name}: the native engine computes in float32, not {tensor.dtype}"
-    if inputs.dim() != 3:
-        return f"the native engine takes inputs (T, N, C), not {tuple(inputs.shape)}"
-    if inputs.shape[0] * inputs.shape[1] >= 1 << 31:
-        return "the native engine counts rows (T * N) in 32 bits"
-    if torch.compiler.is_compiling() or type(inputs) not in (Tensor, torch.nn.Parameter):
-        return "a step that torch itself traces is left to torch"
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast is on; the native engine computes in float32"
+    plain = type(inputs) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
+    for wanted, reason in (
+        (inputs.dim() == 3, f"the native engine takes inputs (T, N, C), not {tuple(inputs.shape)}"),
+        (inputs.shape[:2].numel() < 1 << 31, "the native engine counts rows (T * N) in 32 bits"),
+        (plain, "a step that torch itself traces is left to torch"),
+        (not torch.is_autocast_enabled("cpu"), "autocast is on; the native engine computes in float32"),
+    ):
+        if not wanted:
+            return reason
     return None
 
 
@@ -73,9 +75,15 @@ def read(cell: Cell, inputs: Tensor, state: State) -> Trace:
 
 
 def run(
-    traced: Trace, state: State, lengths: Tensor | None = None, *, reverse: bool = False, instructions: str | None = None
+    traced: Trace,
+    state: State,
+    lengths: Tensor | None = None,
+    *,
+    reverse: bool = False,
+    instructions: str | None = None,
 ) -> tuple[Tensor, State]:
-    """A traced cell over all time: outputs (T, N, H), zero past an element's end, and the state at its last step.
+    """A traced cell over all time: outputs (T, N, H), zero past an element's end, and the state at its last
+    step.
 
     lengths (N,) int64 within 0 .. T. instructions: an instruction set by name; ELMAN_INSTRUCTIONS where None.
     """
@@ -99,7 +107,9 @@ def run(
         lengths = lengths.to("cpu", torch.int64).contiguous()
     work = time * batch * sum(p.size * p.width * p.gates for p in products)
     threads = 1 if work < SMALL else torch.get_num_threads()
-    sequence = Sequences(made, sizes, time, batch, threads, reverse, lengths, native.instructions(instructions))
+    sequence = Sequences(
+        made, sizes, time, batch, threads, reverse, lengths, native.instructions(instructions)
+    )
     outputs, *final = _Scan.apply(sequence, *tensors)
     places = iter(final)
     return outputs, map_state(lambda _: next(places), state)
@@ -140,27 +150,36 @@ class Sequences:
         final = [state.clone() for state in states]
         saved = native.native_module().scan_forward(
             self.made.native, self.time, self.batch, self.threads, self.reverse, _address(self.lengths),
-            [x.shape[2] for x in inputs], self.instructions, *map(_addresses, (inputs, weights, biases, params, states)),
-            _address(output), _addresses(final),
+            [x.shape[2] for x in inputs], self.instructions, *map(_addresses, (inputs, weights, biases,
+            params, states)), _address(output), _addresses(final),
         )  # fmt: skip
         return [output, *final], saved
 
     def backward(
-        self, saved: Any, tensors: Sequence[Tensor | None], wanted: Sequence[bool], d_outputs: Sequence[Tensor]
+        self,
+        saved: Any,
+        tensors: Sequence[Tensor | None],
+        wanted: Sequence[bool],
+        d_outputs: Sequence[Tensor],
     ) -> list[Tensor | None]:
         """The derivatives of the tensors; None where one is not wanted or there is no tensor."""
         inputs, weights, _, params, _ = self.split(tensors)
         d_output, *d_final = [d.contiguous() for d in d_outputs]
-        # The engine adds to what it gives for inputs, and writes the rest; weights and states are never left out.
+        # The engine adds to what it gives for inputs, and writes the rest; weights and states are never left
+        # out.
         results = [
-            None if tensor is None else torch.zeros_like(tensor) if place < len(inputs) else torch.empty_like(tensor)
+            None
+            if tensor is None
+            else torch.zeros_like(tensor)
+            if place < len(inputs)
+            else torch.empty_like(tensor)
             for place, tensor in enumerate(tensors)
         ]
         for place in range(len(inputs)):
             results[place] = results[place] if wanted[place] else None
         native.native_module().scan_backward(
-            self.made.native, saved, *map(_addresses, (inputs, weights, params)), _address(d_output), _addresses(d_final),
-            *map(_addresses, self.split(results)),
+            self.made.native, saved, *map(_addresses, (inputs, weights, params)), _address(d_output),
+            _addresses(d_final), *map(_addresses, self.split(results)),
         )  # fmt: skip
         return [d if want else None for d, want in zip(results, wanted, strict=True)]
 
@@ -179,7 +198,8 @@ class _Scan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         sequences, tensors = ctx.sequences, ctx.saved_tensors
-        # Backward writes over what forward saved; a second pass over a retained graph begins with a second forward.
+        # Backward writes over what forward saved; a second pass over a retained graph begins with a second
+        # forward.
         saved = ctx.saved if ctx.saved is not None else sequences.forward(tensors)[1]
         ctx.saved = None
         return None, *sequences.backward(saved, tensors, ctx.needs_input_grad[1:], d_outputs)
@@ -194,7 +214,7 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
 
 
 def _rows(tensors: Sequence[Tensor], places: Sequence[tuple[int, int]], width: int) -> Tensor:
-    """`width` rows of a tensor for each (which, first row), one after the other; a view where they are neighbours."""
+    """`width` rows of a tensor for each (which, first row); a view where they are neighbours."""
     which, first = places[0]
     if all(place == (which, first + i * width) for i, place in enumerate(places)):
         return tensors[which][first : first + len(places) * width]
@@ -211,7 +231,8 @@ def _biases(tensors: Sequence[Tensor], product: Product) -> Tensor | None:
     return torch.cat([zero if bias < 0 else tensors[bias][row : row + product.width] for bias, row in places])
 
 
-# -- plans as numbers ----------------------------------------------------------------------------------------------
+# -- plans as numbers
+# ----------------------------------------------------------------------------------------------
 
 
 class _Keyed:

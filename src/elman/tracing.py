@@ -1,19 +1,20 @@
 """A cell's equations as a graph, read from its own `step`.
 
-`trace` runs `prepare` and `step` once on symbols in place of the inputs and the state. What a symbol meets becomes
-nodes: leaves (input, state, param, const), columns of a dense product, and pointwise operations. Whatever depends on
-parameters alone stays an ordinary tensor and is computed by torch with its history, so that gradients reach the
-parameters through autograd whichever way a cell derives its vectors from them.
+`trace` runs `prepare` and `step` once on symbols in place of the inputs and the state. What a symbol meets
+becomes nodes: leaves (input, state, param, const), columns of a dense product, and pointwise operations.
+Whatever depends on parameters alone stays an ordinary tensor and is computed by torch with its history, so
+that gradients reach the parameters through autograd whichever way a cell derives its vectors from them.
 
-A slice of a pointwise value is pushed down to its leaves, so that a graph holds vectors of one width per operation:
-`(x + linear(h, w)).chunk(4, -1)` gives four sums of H units and not one of 4H. Equal nodes are one node.
+A slice of a pointwise value is pushed down to its leaves, so that a graph holds vectors of one width per
+operation: `(x + linear(h, w)).chunk(4, -1)` gives four sums of H units and not one of 4H. Equal nodes are
+one node.
 
-What is not understood raises Untraceable with the reason in words; the caller then computes the cell in another way.
-Shapes: T time, N batch, C input, H hidden; a symbol stands for (N, width), in `prepare` for (T, N, width).
+What is not understood raises Untraceable with the reason in words; the caller then computes the cell in
+another way. Shapes: T time, N batch, C input, H hidden; a symbol stands for (N, width), in `prepare` for (T,
+N, width).
 """
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,9 +36,9 @@ class Untraceable(ElmanError):
 class Node:
     """One vector of units.
 
-    op, args and the whole `value` say what it is: input (which, first unit), state (which,), param (which tensor,),
-    const (number,), column (weight, bias or -1, first row) of a product with args[0]; pointwise nodes have no value.
-    width: number of units; 0 for a const, which fits every width.
+    op, args and the whole `value` say what it is: input (which, first unit), state (which,), param (which
+    tensor,), const (number,), column (weight, bias or -1, first row) of a product with args[0]; pointwise
+    nodes have no value. width: number of units; 0 for a const, which fits every width.
     """
 
     op: str
@@ -51,7 +52,8 @@ class Node:
 class Graph:
     """The nodes of one step in the order of their making, and the tensors that they speak of.
 
-    inputs: (T, N, C) sequences. tensors: weights (rows, K), biases (rows,) and vectors (width,) of parameters.
+    inputs: (T, N, C) sequences. tensors: weights (rows, K), biases (rows,) and vectors (width,) of
+    parameters.
     """
 
     inputs: list[Tensor] = field(default_factory=list)
@@ -83,41 +85,45 @@ class Graph:
         return len(self.tensors) - 1
 
     def apply(self, op: str, *args: Node) -> Node:
-        """A pointwise node, with the simplifications that cost nothing: constants folded, 1 - z as one operation."""
+        """A pointwise node; constants are folded, signs drawn together, 1 - z is one operation."""
         widths = {arg.width for arg in args} - {0}
         if len(widths) > 1:
             raise Untraceable(f"{op} of vectors of {' and '.join(map(str, sorted(widths)))} units")
         if all(arg.op == "const" for arg in args):
-            return self.const(
-                float(_FOLD[op](*(torch.tensor(arg.value[0], dtype=torch.float64) for arg in args)))
-            )
-        first, second = args[0], args[-1]
-        if op in ("mul", "add") and first.op == "const":
-            first, second = second, first
-        number = second.value[0] if second.op == "const" and len(args) == 2 else None
-        if (op, number) in (("add", 0.0), ("sub", 0.0), ("mul", 1.0), ("div", 1.0)):
-            return first
-        if op == "sub" and args[0].op == "const" and args[0].value[0] == 1.0:
+            numbers = (torch.tensor(arg.value[0], dtype=torch.float64) for arg in args)
+            return self.const(float(_FOLD[op](*numbers)))
+        if op in ("mul", "add") and args[0].op == "const":
+            args = (args[1], args[0])
+        simpler = self._with_number(op, args) or self._without_signs(op, args)
+        return simpler or self.node(op, args, width=max(widths))
+
+    def _with_number(self, op: str, args: tuple[Node, ...]) -> Node | None:
+        """The simpler form of an operation with a number, where there is one."""
+        if len(args) != 2:
+            return None
+        left, right = (arg.value[0] if arg.op == "const" else None for arg in args)
+        if (op, right) in (("add", 0.0), ("sub", 0.0), ("mul", 1.0), ("div", 1.0)):
+            return args[0]
+        if (op, left) == ("sub", 1.0):
             return self.node("oneminus", (args[1],), width=args[1].width)
-        if op in ("add", "sub") and second.op == "neg":
-            return self.apply("sub" if op == "add" else "add", first, second.args[0])
-        if op == "add" and first.op == "neg":
-            return self.apply("sub", second, first.args[0])
-        if op == "mul" and "neg" in (first.op, second.op):
-            return (
-                self.apply(
-                    "neg", self.apply("mul", *(x.args[0] if x.op == "neg" else x for x in (first, second)))
-                )
-                if first.op != second.op
-                else self.apply("mul", first.args[0], second.args[0])
-            )
-        if op == "neg" and first.op == "neg":
-            return first.args[0]
-        if op == "div" and number is not None:
-            return self.apply("mul", first, self.const(1.0 / number if number else math.inf))
-        if op in ("mul", "add"):
-            args = (first, second)
-        return self.node(op, args, width=max(widths))
+        if op == "div" and right:
+            return self.apply("mul", args[0], self.const(1.0 / right))
+        return None
+
+    def _without_signs(self, op: str, args: tuple[Node, ...]) -> Node | None:
+        """a + -b as a - b and the like, where a sign can be spared."""
+        inside = [arg.args[0] if arg.op == "neg" else arg for arg in args]
+        negative = [arg.op == "neg" for arg in args]
+        if op == "neg" and negative[0]:
+            return inside[0]
+        if op == "mul" and any(negative):
+            product = self.apply("mul", *inside)
+            return product if all(negative) else self.apply("neg", product)
+        if op in ("add", "sub") and negative[1]:
+            return self.apply("sub" if op == "add" else "add", args[0], inside[1])
+        if op == "add" and negative[0]:
+            return self.apply("sub", args[1], inside[0])
+        return None
 
     def slice(self, node: Node, start: int, width: int) -> Node:
         """Units start .. start + width of a node."""
@@ -153,9 +159,9 @@ class Graph:
 
 
 _FOLD: dict[str, Callable[..., Tensor]] = {
-    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "neg": torch.neg, "abs": torch.abs,
-    "oneminus": lambda x: 1 - x, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu, "exp": torch.exp,
-    "log": torch.log, "sqrt": torch.sqrt,
+    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "neg": torch.neg,
+    "abs": torch.abs, "oneminus": lambda x: 1 - x, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
+    "relu": torch.relu, "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt,
 }  # fmt: skip
 """What each pointwise operation is, in torch."""
 
@@ -367,7 +373,8 @@ _HANDLERS: dict[str, Callable[..., Any]] = {
     **{name: _unary(name) for name in UNARY},
     "negative": _unary("neg"),
     "add": _binary("add"), "radd": _binary("add"), "sub": _binary("sub"), "subtract": _binary("sub"),
-    "rsub": _binary("sub", swapped=True), "mul": _binary("mul"), "multiply": _binary("mul"), "rmul": _binary("mul"),
+    "rsub": _binary("sub", swapped=True), "mul": _binary("mul"), "multiply": _binary("mul"),
+    "rmul": _binary("mul"),
     "div": _binary("div"), "divide": _binary("div"), "true_divide": _binary("div"), "truediv": _binary("div"),
     "rtruediv": _binary("div", swapped=True), "rdiv": _binary("div", swapped=True),
     "pow": _pow, "square": lambda x: _pow(x, 2), "lerp": _lerp, "addcmul": _addcmul,
@@ -453,16 +460,15 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _prepare(cell: Cell, graph: Graph, inputs: Tensor) -> Any:
-    """What `prepare` returns: symbols where it can be read (its products are then native too), else its tensors."""
+    """What `prepare` returns: symbols where it can be read (its products are native then), else tensors."""
     graph.inputs.append(inputs)
     symbol = Symbol(graph, graph.node("input", (), (0, 0), inputs.shape[2]), tuple(inputs.shape[:2]))
     try:
         prepared = cell.prepare(symbol)  # pyrefly: ignore[bad-argument-type]
-        if all(isinstance(value, Symbol) for value in _flat(prepared)):
-            return prepared
-    except Exception:  # noqa: BLE001 - the equations of `prepare` need no tracing: torch computes them, with gradients
-        pass
-    return cell.prepare(inputs)
+    except Exception:
+        prepared = None  # it needs no tracing: torch computes it, with gradients
+    readable = prepared is not None and all(isinstance(value, Symbol) for value in _flat(prepared))
+    return prepared if readable else cell.prepare(inputs)
 
 
 def _at_a_step(graph: Graph, value: Any, batch: int) -> Symbol:
