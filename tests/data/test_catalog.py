@@ -53,8 +53,8 @@ def test_addresses_are_the_owners() -> None:
     hosts = {file.url.split("/")[2] for entry in catalog.entries() for file in entry.files if file.url}
     assert hosts <= {
         "ai.stanford.edu", "api.github.com", "archive.ics.uci.edu", "github.com", "mattmahoney.net",
-        "nlp.stanford.edu", "physionet.org", "raw.githubusercontent.com", "www.clips.uantwerpen.be", "www.cs.cornell.edu",
-        "www.timeseriesclassification.com", "zenodo.org",
+        "nlp.stanford.edu", "physionet.org", "raw.githubusercontent.com", "www.clips.uantwerpen.be",
+        "www.cs.cornell.edu", "www.timeseriesclassification.com", "zenodo.org",
     }  # fmt: skip
 
 

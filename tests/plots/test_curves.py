@@ -45,7 +45,7 @@ RUN = [train(update, 4.0 / math.sqrt(update)) for update in range(1, 101)] + [va
 def test_axes_have_names_and_units_and_the_title_says_what_is_seen(picture: Callable) -> None:
     seen = picture(learning_curve(RUN))
     for text in (
-        "loss (nats per symbol)", "bits per symbol", "updates", "learning rate", "gradient", "norm",
+        "loss (nats per symbol)", "bits per symbol", "updates", "learning", "rate", "gradient", "norm",
         "training, each update", "training, smoothed", "validation, zero state", "validation, state carried",
         "Validation loss at best 1.500 nats (2.164 bits) per symbol, at update 100",
     ):  # fmt: skip
@@ -134,6 +134,9 @@ def test_a_loss_that_is_not_finite_is_marked_where_it_happened(picture: Callable
 def test_a_wide_range_is_drawn_on_a_logarithmic_axis() -> None:
     assert learning_curve([train(1, 100.0), train(2, 1.0)]).axes[0].get_yscale() == "log"
     assert learning_curve([train(1, 4.0), train(2, 1.0)]).axes[0].get_yscale() == "linear"
+    spike = [{**train(1), "gradient_norm": 50.0, "learning_rate": 1e-9}, train(2)]
+    scales = [axes.get_yscale() for axes in learning_curve(spike).axes]
+    assert scales == ["linear", "linear", "log"]
 
 
 def test_a_hundred_thousand_records_keep_their_spikes(picture: Callable) -> None:

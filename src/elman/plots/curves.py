@@ -58,8 +58,8 @@ def learning_curve(records: Sequence[Mapping[str, Any]], title: str = "") -> Fig
         figure = style.figure(7.6, 5.4)
         loss, rate, norm = figure.subplots(3, 1, sharex=True, height_ratios=(4.2, 1, 1))
         _losses(loss, series)
-        _below(rate, series.get("learning_rate"), "learning rate")
-        _below(norm, series.get("gradient_norm"), "gradient\nnorm")
+        _below(rate, series.get("learning_rate"), "learning\nrate", wide=False)
+        _below(norm, series.get("gradient_norm"), "gradient\nnorm", wide=True)
         norm.set_xlabel("updates")
         _updates(norm, series)
         figure.align_ylabels()
@@ -134,9 +134,11 @@ def _losses(axes: Axes, series: dict[str, Series]) -> None:
         _line(axes, series["loss"], training, "training, each update", alpha=0.5, linewidth=0.7)
         _line(axes, series["smoothed"], training, "training, smoothed")
     if "nats" in series:
-        _points(axes, series["nats"], windows, "o", "validation, zero state")
+        _points(axes, series["nats"], windows, "validation, zero state", marker="o", markersize=6)
     if "stateful_nats" in series:
-        _points(axes, series["stateful_nats"], stateful, "D", "validation, state carried")
+        # Smaller and dashed: the two are often so close that one would hide the other.
+        look = {"marker": "D", "markersize": 3.2, "linestyle": (0, (4, 3))}
+        _points(axes, series["stateful_nats"], stateful, "validation, state carried", **look)
     axes.set_ylabel("loss (nats per symbol)")
     drawn = [series[key] for key in ("loss", "smoothed", "nats", "stateful_nats") if key in series]
     _scale(axes, np.concatenate([one.values for one in drawn]))
@@ -156,19 +158,10 @@ def _line(axes: Axes, series: Series, colour: str, label: str, **options: Any) -
     axes.plot(drawn.updates, drawn.values, color=colour, label=label, marker=marker, **options)
 
 
-def _points(axes: Axes, series: Series, colour: str, marker: str, label: str) -> None:
+def _points(axes: Axes, series: Series, colour: str, label: str, **look: Any) -> None:
     drawn = thin(_finite(series))
     every = -(-len(drawn.updates) // FEW)
-    axes.plot(
-        drawn.updates,
-        drawn.values,
-        color=colour,
-        label=label,
-        linewidth=1.2,
-        marker=marker,
-        markersize=3.6,
-        markevery=every,
-    )
+    axes.plot(drawn.updates, drawn.values, color=colour, label=label, markevery=every, linewidth=1.3, **look)
 
 
 def _mark_non_finite(axes: Axes, series: Series) -> None:
@@ -180,7 +173,8 @@ def _mark_non_finite(axes: Axes, series: Series) -> None:
         )
 
 
-def _below(axes: Axes, series: Series | None, label: str) -> None:
+def _below(axes: Axes, series: Series | None, label: str, wide: bool) -> None:
+    """A small panel; `wide`: on a logarithmic axis where the values ask for it."""
     axes.set_ylabel(label)
     if series is None:
         axes.text(
@@ -195,7 +189,8 @@ def _below(axes: Axes, series: Series | None, label: str) -> None:
         axes.set_yticks([])
         return
     _line(axes, series, style.MUTED.light, label, linewidth=0.9, alpha=0.8)
-    _scale(axes, series.values)
+    if wide:
+        _scale(axes, series.values)
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(FuncFormatter(_plain))

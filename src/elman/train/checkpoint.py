@@ -29,7 +29,7 @@ def put_optimizer(
 ) -> None:
     """Gives a new optimizer the state that was saved.
 
-    Raises RunError where it names a parameter the model has not.
+    Raises RunError where it names a parameter the model has not, or differs from it in shape.
     """
     mine = dict(model.named_parameters())
     for key, value in tensors.items():
@@ -38,6 +38,8 @@ def put_optimizer(
             raise RunError(
                 f"{place}: {key!r} belongs to no parameter of this model; the file is not of this run"
             )
+        if value.dim():  # a count of steps has none
+            same_form(key, mine[name], value, place)
         optimizer.state[mine[name]][moment] = value.clone()
 
 

@@ -11,19 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
 from elman.cells import Cell, State
-from elman.errors import ConfigError, DivergedError
-from elman.runs import Run, checkpoint_name
+from elman.errors import ConfigError, DivergedError, RunError
+from elman.runs import PROGRESS, Checkpoint, Run, checkpoint_name
 from elman.tasks import find_task
 from elman.tasks.base import Examples, Outcome, Stopped, Task
 from elman.tasks.config import make_config
@@ -33,7 +33,7 @@ from elman.train.checkpoint import (
     put_optimizer,
     take_carry,
 )
-from elman.train.memory import check_memory
+from elman.train.memory import GIB, check_memory
 from elman.train.optim import build_optimizer, clip, learning_rate
 from elman.weights import put_weights, weights_of
 
@@ -101,7 +101,7 @@ class _Training:
     carry: State | None
     progress: _Progress
     reporter: Reporter
-    saved_at: float = field(default_factory=time.monotonic)
+    saved_at: float
 
 
 def train(
@@ -128,7 +128,7 @@ def train(
 
     Raises ConfigError, DataError, RunError, or DivergedError where loss or gradient are no longer finite.
     """
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not minutes > 0:
         raise ConfigError(f"minutes: expected more than 0, got {minutes}")
     folder, bound = (
         _reopen(run, task, files, settings or {}, preset, config, notify)
@@ -186,25 +186,37 @@ def _reopen(
         raise ConfigError(f"{run}: this run is a {task.name}, not a {name}")
     if preset is not None or config is not None:
         raise ConfigError("--resume: a run keeps its settings; leave the preset and the settings file out")
-    kept = task.config.model_dump(mode="json")
     for key, value in settings.items():
-        place: Any = kept
-        for part in key.split("."):
-            place = place.get(part) if isinstance(place, dict) else None
-        if place != value:
+        if make_config(type(task), {**task.config.model_dump(mode="json"), key: value}) != task.config:
             raise ConfigError(
-                f"--resume: a run keeps its settings: {key} is {place!r}, not {value!r}; leave it out, or "
-                f"begin a new run"
+                f"--resume: a run keeps its settings, and {key} is not {value!r} in this one (elman info "
+                f"{run} shows them); leave it out, or begin a new run"
             )
+    if len(files) > len(task.files):
+        raise ConfigError(
+            f"--resume: this run reads {len(task.files)} files, got {len(files)}; name the same ones, or none"
+        )
     for entry, path in zip(task.files, files, strict=False):
         entry["path"] = str(Path(path).absolute())
     return folder, task
 
 
 def _check_size(task: Task, cell: type[Cell] | None) -> None:
-    """Counts the model on no device at all, before any of it is made."""
-    with torch.device("meta"):
-        empty = task.build(cell)
+    """Counts the model on no device at all, before any of it is made.
+
+    Raises ConfigError where it cannot fit.
+    """
+    try:
+        with torch.device("meta"):
+            empty = task.build(cell)
+    except RuntimeError as error:
+        if "overflow" in str(error):  # of torch's own count of bytes
+            raise ConfigError(f"a model of these sizes needs more than {2**63 / GIB:,.0f} GiB") from error
+        if cell is None:
+            raise
+        # A cell of the user's own may look at numbers when it is made, and there are none on no device.
+        with torch.random.fork_rng(devices=[]):
+            empty = task.build(cell)
     weights = sum(parameter.numel() for parameter in empty.parameters())
     check_memory(task.memory(empty), f"training this model of {weights:,} weights")
 
@@ -226,10 +238,19 @@ def _assemble(run: Run, task: Task, cell: type[Cell] | None, reporter: Reporter)
             model, optimizer, checkpoint.tensors["optimizer"], str(checkpoint.path / "optimizer.safetensors")
         )
         carry = take_carry(carry, checkpoint.tensors["carry"], str(checkpoint.path / "carry.safetensors"))
-        progress = _Progress(**checkpoint.progress)
+        progress = _progress_in(checkpoint)
     run.keep_records(progress.update)
     model.train()
-    return _Training(run, task, examples, model, optimizer, carry, progress, reporter)
+    return _Training(run, task, examples, model, optimizer, carry, progress, reporter, time.monotonic())
+
+
+def _progress_in(checkpoint: Checkpoint) -> _Progress:
+    try:
+        return _Progress(**checkpoint.progress)
+    except TypeError as error:
+        raise RunError(
+            f"{checkpoint.path / PROGRESS}: not what this version of elman writes there: {error}"
+        ) from error
 
 
 def _loop(training: _Training, stop: _Stop) -> None:
@@ -290,13 +311,16 @@ def _check_finite(training: _Training, outcome: Outcome, what: str, value: float
     """Stops before the step: the weights are still those of the last good update, and are saved."""
     if math.isfinite(value):
         return
-    update = training.progress.update
-    saved = f"the weights before it are in {checkpoint_name(update)}" if update else "no update was made"
-    if update:
-        _save(training)
+    seen = f"the {what} is {value} at {outcome.place}"
+    if not training.progress.update:
+        _diverged(training, f"{seen}; no update was made")
+    _save(training, seen)
+    _diverged(training, f"{seen}; the weights before it are in {checkpoint_name(training.progress.update)}")
+
+
+def _diverged(training: _Training, what: str) -> NoReturn:
     raise DivergedError(
-        f"{training.run.path}: the {what} is {value} at {outcome.place}; {saved}; lower train.learning_rate "
-        f"or train.clip_norm and begin a new run"
+        f"{training.run.path}: {what}; begin a new run with a lower train.learning_rate or train.clip_norm"
     )
 
 
@@ -316,13 +340,20 @@ def _validate_if_due(training: _Training, stop: _Stop) -> None:
     training.reporter.validated(record)
 
 
-def _save(training: _Training) -> None:
+def _save(training: _Training, after: str = "") -> None:
+    """A checkpoint of finite weights; raises DivergedError, beginning with `after`, where they are not."""
+    weights, update = weights_of(training.model), training.progress.update
+    if not all(bool(values.isfinite().all()) for values in weights.values()):
+        earlier = [path.name for path in training.run.checkpoints()]
+        newest = f"the newest checkpoint is {earlier[-1]}" if earlier else "there is no checkpoint"
+        what = f"the weights after update {update} are not finite and were not saved; {newest}"
+        _diverged(training, f"{after}; {what}" if after else what)
     tensors = {
-        "weights": weights_of(training.model),
+        "weights": weights,
         "optimizer": optimizer_tensors(training.model, training.optimizer),
         "carry": carry_tensors(training.carry),
     }
-    path = training.run.save(training.progress.update, tensors, vars(training.progress))
+    path = training.run.save(update, tensors, vars(training.progress))
     training.saved_at = time.monotonic()
     training.reporter.saved(path)
 
