@@ -71,6 +71,7 @@ class Interpreter:
                 self.slots[slot][:] = column
         for piece in plan.pieces:
             self.slots[piece.slot][:] = self.inputs[piece.which][..., piece.start : piece.start + piece.width]
+        self.passed: list[Tensor] = []
         outputs = []
         for t in range(time):
             self.temps = [self.empty(batch, width) for width in plan.temps]
@@ -155,7 +156,7 @@ class Interpreter:
             self.d_params[which] += a.sum(0)
             return
         value = OPERATIONS[step.op](a, b, c)
-        targets = {"reg": self.registers, "temp": self.temps, "pass": getattr(self, "passed", None)}
+        targets = {"reg": self.registers, "temp": self.temps, "pass": self.passed}
         if kind == "slot":
             self.slots[which][t] = value
         elif kind == "after":

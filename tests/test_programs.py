@@ -26,7 +26,7 @@ class Own(Cell):
         self.more = torch.nn.Linear(hidden_size, hidden_size)
         self.rate = torch.nn.Parameter(torch.randn(()))
 
-    def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
         return tuple(self.zeros(batch_size, self.hidden_size) for _ in range(3))
 
     def step(self, x: Tensor, state: tuple, record: dict | None = None) -> tuple[Tensor, tuple]:

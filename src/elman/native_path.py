@@ -196,13 +196,13 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
         sequences, tensors = ctx.sequences, ctx.saved_tensors
         # Backward writes over what forward saved; a second pass over a retained graph begins with a second
         # forward.
         saved = ctx.saved if ctx.saved is not None else sequences.forward(tensors)[1]
         ctx.saved = None
-        return None, *sequences.backward(saved, tensors, ctx.needs_input_grad[1:], d_outputs)
+        return None, *sequences.backward(saved, tensors, ctx.needs_input_grad[1:], grad_outputs)
 
 
 def _address(tensor: Tensor | None) -> int:

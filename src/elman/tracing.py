@@ -436,7 +436,7 @@ def trace(cell: Cell, inputs: Tensor, state: State) -> Trace:
         raise Untraceable(f"fails on symbols ({type(error).__name__}: {error})") from error
     states = _flat(new)
     widths = tuple(tensor.shape[1] for tensor in leaves(state))
-    results = [output, *states]
+    results: list[Any] = [output, *states]
     if not all(isinstance(value, Symbol) for value in results):
         raise Untraceable("returns something that does not depend on the input or the state")
     nodes = tuple(value.node for value in results)

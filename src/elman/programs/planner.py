@@ -156,13 +156,15 @@ class Planner:
 
     def _backward_graph(self) -> dict[Node, Node | None]:
         """The derivative of every live node as a node of the graph; None where nothing depends on it."""
-        graph, d = self.graph, dict.fromkeys(self.live)
+        graph = self.graph
+        d: dict[Node, Node | None] = dict.fromkeys(self.live)
         back: dict[Node, list[Node]] = {}
         for place, (source, _) in enumerate(self.groups):
             back.setdefault(source, []).append(graph.node("back", (), (place,), source.width))
 
         def add(node: Node, more: Node) -> None:
-            d[node] = more if d[node] is None else graph.apply("add", d[node], more)
+            known = d[node]
+            d[node] = more if known is None else graph.apply("add", known, more)
 
         add(self.trace.output, graph.node("dout", width=self.trace.output.width))
         for j, node in enumerate(self.trace.states):
@@ -175,9 +177,10 @@ class Planner:
             if node.op not in ("state", "input"):
                 for product in back.get(node, []):
                     add(node, product)
-            if node.op == "column" or d[node] is None:
+            own = d[node]
+            if node.op == "column" or own is None:
                 continue
-            for arg, more in zip(node.args, _chain(graph, node, d[node]), strict=True):
+            for arg, more in zip(node.args, _chain(graph, node, own), strict=True):
                 if arg.op != "const":
                     add(arg, more)
         return d
