@@ -176,7 +176,7 @@ CODECS: dict[str, type[Codec]] = {"bytes": ByteCodec, "characters": CharacterCod
 
 def codec_from_json(content: Any, name: str) -> Codec:
     """The codec that `to_json` described; raises DataError naming the file where it is not one."""
-    if not isinstance(content, dict) or content.get("unit") not in CODECS:
+    if not isinstance(content, dict) or content.get("unit") not in list(CODECS):
         raise DataError(f"{name}: expected a codec with unit {', '.join(CODECS)}")
     kind, symbols = CODECS[content["unit"]], content.get("symbols")
     if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
