@@ -225,8 +225,12 @@ void in_parallel(int count, const Work& work) {
     enum { WAIT, GO, LEAVE };
     std::barrier<> barrier(count);
     std::atomic<int> start{WAIT};
-    std::vector<std::jthread> others;
+    std::vector<std::thread> others;
     others.reserve(count);
+    auto join = [&] {
+        start.notify_all();
+        for (std::thread& other : others) other.join();
+    };
     try {
         for (int thread = 1; thread < count; thread++)
             others.emplace_back([&, thread] {
@@ -235,12 +239,13 @@ void in_parallel(int count, const Work& work) {
             });
     } catch (...) {
         start = LEAVE;
-        start.notify_all();
+        join();
         throw;
     }
     start = GO;
     start.notify_all();
     work(0, barrier);
+    join();
 }
 
 template <class T>
