@@ -49,8 +49,7 @@ bench: $(STAMP) ## train recurrent layers natively and with torch.nn, in turn: t
 	$(BIN)/python benchmarks/scan_training.py --ragged
 
 reproduce: ## list the commands that repeat the recorded results
-	@ls reproduce/*.py >/dev/null 2>&1 || { echo "reproduce/ holds no result yet"; exit 0; }; \
-		for file in reproduce/*.py; do echo "$(BIN)/python $$file"; done
+	@for file in reproduce/*.sh reproduce/kill_and_resume.py; do echo "PATH=$(BIN):\$$PATH $$file"; done
 
 clean: ## remove the environment, builds and caches; runs stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -14,5 +14,5 @@ if [ -d "$run" ]; then
 fi
 time elman train language-model "$text" -o "$run" "${options[@]}"
 elman evaluate "$run"
-elman generate "$run" --prompt 'static int ' --length 12000 --temperature 0.5 --seed 1 | head -200 > "$run/generated.c"
+elman generate "$run" --prompt 'static int ' --length 12000 --temperature 0.8 --seed 1 | head -200 > "$run/generated.c"
 python reproduce/braces.py "$run/generated.c"

@@ -14,12 +14,12 @@ app = typer.Typer(help="The catalogue of data sets, and where yours are.", no_ar
 
 @app.command("list")
 def list_command(json: AsJson = False) -> None:
-    """List the data sets: size, licence, whether they are here, and the official address."""
+    """List the data sets, their sizes and where they are here; licences and addresses with --json."""
     rows = [_row(entry) for entry in entries()]
     if json:
         say_json(rows)
     else:
-        columns = ["name", "title", "size", "licence", "here", "source"]
+        columns = ["name", "title", "size", "here"]  # licence and address: --json, or docs/data.md
         say_table(columns, [[row[column] for column in columns] for row in rows])
 
 
@@ -58,6 +58,6 @@ def _row(entry: Entry) -> dict[str, str]:
         "title": entry.title,
         "size": f"{sum(known) / 1e6:.1f} MB" if known and len(known) == len(sizes) else "unknown",
         "licence": entry.licence,
-        "here": str(place) if place else "no",
+        "here": str(place) if place else "-",
         "source": entry.source,
     }
