@@ -49,6 +49,8 @@ std::vector<std::string> instruction_sets() {
 
 NB_MODULE(_native, module) {
     module.doc() = "elman's native kernels; elman.kernels is the only importer";
+    // Plans are kept in a cache until the interpreter ends, which nanobind would report as leaks.
+    nb::set_leak_warnings(false);
     module.def("version", [] { return std::string(ELMAN_VERSION); },
                "Version of the package this module was built from.");
     module.def("compiler", &compiler, "Compiler that built this module, with its version.");
