@@ -201,6 +201,35 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again() -> None:
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
+def test_where_torch_transforms_the_step_torch_computes_it() -> None:
+    torch.manual_seed(0)
+    cell, inputs = GRUCell(3, 5), torch.randn(4, 2, 3)
+    weights = dict(cell.named_parameters())
+
+    def total(x: Tensor) -> Tensor:
+        return torch.func.functional_call(
+            Whole(cell), {f"cell.{k}": v for k, v in weights.items()}, (x,)
+        ).sum()
+
+    x = inputs.clone().requires_grad_()
+    scan(cell, x, kernels="native")[0].sum().backward()
+    torch.testing.assert_close(torch.func.grad(total)(inputs), x.grad)
+    with torch.inference_mode():
+        outputs, _ = scan(cell, inputs, kernels="native")
+    torch.testing.assert_close(outputs, scan(cell, inputs, kernels="torch")[0].detach())
+
+
+class Whole(torch.nn.Module):
+    """A scan from the initial state, as a module."""
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: Tensor) -> Tensor:
+        return scan(self.cell, x)[0]
+
+
 def test_weights_changed_before_backward_are_told() -> None:
     cell = GRUCell(3, 5)
     outputs, _ = scan(cell, torch.randn(4, 2, 3), kernels="native")

@@ -3,7 +3,8 @@
     trace (elman.tracing) -> plan (elman.programs) -> csrc/scan: one call forward, one call backward
 
 Everything that the engine is given is checked here: it trusts pointers and sizes. Plans are kept by what a
-cell computes, so that only its first call pays for making one.
+cell computes, so that only its first call pays for making one. Gradients of
+gradients are refused by autograd; the torch and reference ways have them.
 Shapes: T time, N batch, C input, H hidden; inputs (T, N, C), outputs (T, N, H), lengths (N,) int64.
 """
 
@@ -44,6 +45,8 @@ def lacks(cell: Cell, inputs: Tensor) -> str | None:
         if tensor.dtype != torch.float32 and tensor.is_floating_point():
             return f"{name}: the native engine computes in float32, not {tensor.dtype}"
     plain = type(inputs) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
+    # vmap, grad and the like wrap tensors that have no address.
+    plain = plain and not torch._C._are_functorch_transforms_active()
     for wanted, reason in (
         (inputs.dim() == 3, f"the native engine takes inputs (T, N, C), not {tuple(inputs.shape)}"),
         (inputs.shape[:2].numel() < 1 << 31, "the native engine counts rows (T * N) in 32 bits"),
