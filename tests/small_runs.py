@@ -30,6 +30,13 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 """The smallest run that has checkpoints and validations."""
 
+STEPS = [
+    "folder made", "weights written", "optimizer written", "carry written", "progress written",
+    "manifest written", "folder flushed", "records flushed", "renamed", "name flushed",
+    "old set aside", "old removed",
+]  # fmt: skip
+"""What a save does, in order; from "renamed" on the checkpoint is there."""
+
 
 def write_text(folder: Path, name: str = "text.txt", size: int = 900) -> Path:
     """A text of `size` characters in lines of words over eight letters."""

@@ -18,14 +18,7 @@ from torch import Tensor
 
 from elman.errors import RunError
 from elman.runs import Run
-from small_runs import leftovers
-
-STEPS = [
-    "folder made", "weights written", "optimizer written", "carry written", "progress written",
-    "manifest written", "folder flushed", "records flushed", "renamed", "name flushed",
-    "old set aside", "old removed",
-]  # fmt: skip
-"""What a save does, in order; from "renamed" on the checkpoint is there."""
+from small_runs import STEPS, leftovers
 
 PARTS = ("weights", "optimizer", "carry")
 DESCRIPTION = {"elman": "0", "created": "now", "task": "language-model", "config": {}, "files": []}

@@ -42,24 +42,28 @@ def verify(folder: Path, wanted: Collection[str]) -> dict[str, Any]:
         # A plain name: no path that leads elsewhere is followed.
         if not isinstance(entry, dict) or not re.fullmatch(r"\w+\.(json|safetensors)", name, re.ASCII):
             raise RunError(f"{folder / MANIFEST}: the entry {name!r} is damaged")
-        content = read_bytes(folder / name)
-        if len(content) != entry.get("size"):
+        found = described(folder / name)
+        if found["size"] != entry.get("size"):
             raise RunError(
-                f"{folder / name}: {len(content)} bytes, expected {entry.get('size')}; it is cut off or not "
+                f"{folder / name}: {found['size']} bytes, expected {entry.get('size')}; it is cut off or not "
                 "the file written"
             )
-        if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+        if found["sha256"] != entry.get("sha256"):
             raise RunError(f"{folder / name}: its checksum is not the one written; the file is damaged")
     return manifest
 
 
 def write_manifest(folder: Path, run: str | None = None) -> None:
     """Sizes and checksums of the files of a folder; `run`: identity of the run that they belong to."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        files[path.name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    files = {path.name: described(path) for path in sorted(folder.iterdir())}
     write_json(folder / MANIFEST, {"files": files} if run is None else {"run": run, "files": files})
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Size and checksum of a file, of which no more than a part is in memory at a time."""
+    with _reading(path), path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"size": file.tell(), "sha256": digest}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -95,12 +99,8 @@ def read_json(path: Path) -> Any:
 
 def read_bytes(path: Path) -> bytes:
     """The content of a file of a run; raises RunError naming it where it cannot be read."""
-    try:
+    with _reading(path):
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: missing; the run folder is not whole") from error
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def names_in(folder: Path) -> list[str] | None:
@@ -147,6 +147,16 @@ def check_place(path: Path) -> None:
     nearest = next(folder for folder in path.absolute().parents if os.path.exists(folder))
     if not nearest.is_dir():
         raise RunError(f"{path}: {nearest} is a file, expected a folder; choose another folder")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: missing; the run folder is not whole") from error
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

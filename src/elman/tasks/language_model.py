@@ -23,10 +23,12 @@ from elman.data.readers import ContiguousReader
 from elman.data.text import Corpus, Document, encode_documents, read_document, split_corpus
 from elman.errors import ConfigError, DataError
 from elman.models.language_model import LanguageModel
+from elman.scan import choose
 from elman.tasks.base import Examples, Outcome, Settings, Stopped, Task, TrainSettings
 from elman.tasks.language_loss import (
     EVALUATE_STREAMS,
     MINIMUM_EVALUATION,
+    SPAN,
     evaluate_stateful,
     evaluate_windows,
     figures,
@@ -196,13 +198,21 @@ class LanguageModelTask(Task):
         return built
 
     def memory(self, model: nn.Module) -> int:
-        config = self.config
-        weights = sum(parameter.numel() for parameter in model.parameters())
-        time = config.train.backward or config.train.window
-        places = max(time * config.train.batch, config.evaluate_window * EVALUATE_STREAMS // 4)
-        # Weights, gradients and two moments; ten arrays of H a layer and step, three of V at the head.
-        activations = places * (10 * config.model.hidden * config.model.layers + 3 * len(self.codec))
-        return 4 * (4 * weights + activations)
+        assert isinstance(model, LanguageModel)
+        train, symbols, sizes = self.config.train, len(self.codec), model.stack.cells
+        # Counted in arrays of float32, as seen on training itself. Weights: they, their gradients, two
+        # moments, and the moments twice more while they are saved. Arrays of H at a step: a layer's, by
+        # torch's kernel or one by one, and those of dropout around it. Arrays of V: one-hot input, logits,
+        # loss, gradients.
+        weights = 8 * sum(parameter.numel() for parameter in model.parameters())
+        layers = sum((16 if choose(cell).path == "torch" else 40) * cell.hidden_size for cell in sizes)
+        step = layers + 20 * max(cell.output_size for cell in sizes) + 7 * symbols
+        learnt = (train.backward or train.window) * train.batch * step
+        valid = len(self.corpora()[1])
+        windows = min(EVALUATE_STREAMS, -(-valid // self.config.evaluate_window))
+        places = max(self.config.evaluate_window * windows, SPAN * min(EVALUATE_STREAMS, valid // 1000))
+        measured = places * (8 * max(cell.hidden_size for cell in sizes) + 7 * symbols)
+        return 4 * (weights + max(learnt, measured))
 
     def examples(self) -> "LanguageExamples":
         return LanguageExamples(self, self.corpora()[0])
