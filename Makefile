@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 RUN    ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format reproduce clean
+.PHONY: help env demo test bench lint format reproduce clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ lint: $(STAMP) ## ruff and pyrefly
 format: $(STAMP) ## let ruff lay out the code and sort the imports
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
+
+bench: $(STAMP) ## train recurrent layers natively and with torch.nn, in turn: tables of ratios
+	$(BIN)/python benchmarks/scan_training.py
+	$(BIN)/python benchmarks/scan_training.py --ragged
 
 reproduce: ## list the commands that repeat the recorded results
 	@for file in reproduce/*.sh reproduce/kill_and_resume.py; do echo "PATH=$(BIN):\$$PATH $$file"; done

@@ -21,6 +21,7 @@ from elman.errors import ConfigError, KernelError
 Mode = Literal["auto", "native", "torch", "reference"]
 
 VARIABLE = "ELMAN_KERNELS"
+INSTRUCTIONS = "ELMAN_INSTRUCTIONS"
 MODES: tuple[Mode, ...] = ("auto", "native", "torch", "reference")
 
 _native: ModuleType | None
@@ -78,3 +79,17 @@ def instruction_sets() -> tuple[str, ...]:
     Of avx2, fma, avx512f, avx512_bf16, avx512_vnni and neon; empty where there is no native module to ask.
     """
     return () if _native is None else tuple(_native.instruction_sets())
+
+
+def instructions(asked: str | None = None) -> str:
+    """The instruction set that the scan is asked to use: `asked`, else ELMAN_INSTRUCTIONS, else the widest.
+
+    Raises ConfigError for one that this machine or this build does not have.
+    """
+    known = native_module().scan_kernels()
+    name = asked or os.environ.get(INSTRUCTIONS, "") or known[0]
+    if name not in known:
+        raise ConfigError(
+            f"{INSTRUCTIONS}={name!r}: expected one of {', '.join(known)}; correct it or unset it"
+        )
+    return name

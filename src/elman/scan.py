@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from elman import kernels as native
-from elman import torch_path
+from elman import native_path, torch_path
 from elman.cells.base import Cell, Combinator, Record, State, map_state, where_state
 from elman.errors import ConfigError, KernelError, ShapeError
 from elman.padded import check_lengths, expand_to, length_mask, reverse_by_length
@@ -26,34 +26,62 @@ from elman.padded import check_lengths, expand_to, length_mask, reverse_by_lengt
 
 @dataclass(frozen=True)
 class Choice:
-    """The way a cell is computed ("torch" or "reference"), and the reason in words."""
+    """The way a cell is computed ("native", "torch", "reference", or "layers"), and the reason in words."""
 
     path: str
     reason: str
 
 
 def choose(cell: Cell, kernels: str | None = None) -> Choice:
-    """The way in which `scan` computes this cell.
+    """The way in which `scan` computes this cell over sequences of its parameters' type.
 
     Raises KernelError where the way that was asked for (`kernels`, else ELMAN_KERNELS) is not to be had.
     """
+    like = next(cell.parameters(), torch.empty(0))
+    probe = torch.zeros(2, 1, cell.input_size, dtype=like.dtype, device=like.device)
+    return _choose(cell, kernels, probe, None)[0]
+
+
+def _choose(
+    cell: Cell, kernels: str | None, inputs: Tensor, state: State | None, compute: torch.dtype | None = None
+) -> tuple[Choice, native_path.Trace | None]:
+    """The choice for these tensors, and for "native" the cell's equations as they were read."""
     mode = native.mode() if kernels is None else kernels
     if mode not in native.MODES:
         raise ConfigError(f"kernels: expected one of {', '.join(native.MODES)}, got {mode!r}")
     if isinstance(cell, Combinator):
-        return Choice("layers", "each of its cells is chosen for itself")
+        return Choice("layers", "each of its cells is chosen for itself"), None
     if mode == "reference":
-        return Choice("reference", "asked for")
-    if mode == "native":
-        raise KernelError(
-            f"{type(cell).__name__}: there is no native kernel for it yet; use auto, torch or reference"
-        )
+        return Choice("reference", "asked for"), None
+    lacks: list[str] = []
+    if mode in ("auto", "native"):
+        try:
+            traced = _read(cell, mode, inputs, state, compute)
+            return Choice("native", "its step was read and cut into stages"), traced
+        except native_path.Untraceable as error:
+            lacks.append(f"native: {error}")
+            if mode == "native":
+                raise KernelError(f"{type(cell).__name__}: {error}; use auto, torch or reference") from error
     lack = torch_path.lacks(cell)
     if lack is None:
-        return Choice("torch", "torch has a kernel for it")
+        return Choice("torch", "; ".join(["torch has a kernel for it", *lacks])), None
     if mode == "torch":
         raise KernelError(f"{type(cell).__name__}: {lack}; use auto or reference")
-    return Choice("reference", lack)
+    return Choice("reference", "; ".join([lack, *lacks])), None
+
+
+def _read(
+    cell: Cell, mode: str, inputs: Tensor, state: State | None, compute: torch.dtype | None
+) -> native_path.Trace:
+    """The cell's equations for the native engine, or Untraceable with the reason why it does not serve."""
+    if compute not in (None, inputs.dtype):
+        raise native_path.Untraceable(f"only torch's kernels compute in {compute}")
+    if mode == "auto" and inputs.shape[0] == 1:
+        raise native_path.Untraceable("a single step has nothing to gain")
+    lack = native_path.lacks(cell, inputs)
+    if lack is not None:
+        raise native_path.Untraceable(lack)
+    return native_path.read(cell, inputs, cell.initial_state(inputs.shape[1]) if state is None else state)
 
 
 def scan(
@@ -127,9 +155,10 @@ def _run(
     compute: torch.dtype | None,
 ) -> tuple[Tensor, State]:
     """A stretch without resets, the way that `choose` names."""
-    choice = choose(cell, kernels)
     if isinstance(cell, Combinator):
+        choose(cell, kernels)
         return cell.whole(lambda c, x, s: _run(c, x, s, lengths, kernels, compute), inputs, state, lengths)
+    choice, traced = _choose(cell, kernels, inputs, state, compute)
     if choice.path == "torch" and inputs.numel():
         return torch_path.run(cell, inputs, state, lengths, compute)
     if choice.path != "torch" and compute not in (None, inputs.dtype):
@@ -137,6 +166,8 @@ def _run(
             f"{type(cell).__name__}: only torch's kernels compute in {compute}, "
             f"and here the reference does ({choice.reason}); use {inputs.dtype}"
         )
+    if traced is not None and inputs.numel():
+        return native_path.run(traced, state, lengths)
     outputs, state, _ = _reference(cell, inputs, state, lengths, ())
     return outputs, state
 

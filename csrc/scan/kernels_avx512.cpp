@@ -1,0 +1,20 @@
+// The scan's kernels for x86-64 with AVX-512.
+#include "plan.h"
+
+#define ELMAN_LANES 16
+#define ELMAN_REGISTERS 32
+
+namespace elman {
+namespace avx512 {
+namespace {
+#include "../simd/vector.h"
+#include "tile.h"
+#include "program.h"
+#include "worker.h"
+}  // namespace
+
+extern const Kernels kernels;
+const Kernels kernels = {"avx512", L, packed_size, layout, pack, forward, backward, gradients};
+
+}  // namespace avx512
+}  // namespace elman

@@ -1,0 +1,158 @@
+// What a scan has to do, as plain data: the twin of elman.programs.Plan, with the sizes of one call.
+//
+// Every vector of units is kept in panels of L lanes, [unit block][row][L]: whatever its width, a row of a block is one
+// aligned machine vector, and a product reads its left operand as it is. Units past the width are padding: they hold
+// numbers that nobody reads.
+//
+// Rows. A thread has its own elements, sorted by falling length, and so its own contiguous rows: step t of element i
+// (its place in the thread) is row first + start[t] + i, and only the live elements of a step have rows. A state has
+// one more block of rows in front, the state before the first step: it is before step t in row
+// first_state + start_state[t] + i and after it in row first_state + start_state[t + 1] + i.
+//
+// No function of the standard library is used in what is compiled once per instruction set: the linker keeps one copy
+// of an inline function, and it may be the one for the widest machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace elman {
+
+enum Kind { REG, ACC, SLOT, BEFORE, AFTER, PARAM, CONST, TEMP, CARRY, PASS, DOUT, PGRAD };
+
+enum Operation {
+    MOV, ADD, SUB, MUL, DIV, NEG, ONEMINUS, FMA, FMS, FNMA, SIGMOID, TANH, SIGMOID_ADD, TANH_ADD, RELU, EXP, LOG, SQRT,
+    ABS, DSIGMOID, DTANH, DRELU, DABS, SUM, OPERATIONS
+};
+
+struct Operand {
+    int kind;
+    int which;
+};
+
+// target = op(a, b, c): places in the stage's table of operands.
+struct Instruction {
+    int op, target, a, b, c;
+};
+
+struct Stage {
+    int width;
+    int product;  // -1 for none
+    int late;     // backward: the product reads the derivatives of the step after
+    int operands, instructions;
+    const Operand* operand;
+    const Instruction* code;
+};
+
+// gates x width columns of W (gates * width, size). slots: where hoisted columns go. gradients: d_acc.
+struct Product {
+    int kind, which;  // the left operand: BEFORE, AFTER, SLOT, or -1 and the sequence
+    int size, width, gates;
+    const int* slots;
+    const int* gradients;
+};
+
+struct Sequence {
+    int input, start, size;
+};
+
+struct Piece {
+    int input, start, width, slot, gradient;
+};
+
+struct Plan {
+    int states, sequences, pieces, hoisted, products, forward, backward, slots, temps, params, consts, registers;
+    int output_kind, output_which, output_width;
+    const int* state_width;
+    const int* slot_width;
+    const int* temp_width;
+    const int* param_width;
+    const float* constant;
+    const Sequence* sequence;
+    const Piece* piece;
+    const Product* lift;       // hoisted
+    const Product* product;
+    const Stage* forward_stage;
+    const Stage* backward_stage;
+};
+
+// The part of the batch that one thread steps through.
+struct Share {
+    int elements, steps;
+    ptrdiff_t first, first_state;
+    const int* element;              // [elements] place in the batch
+    const int* live;                 // [steps + 1] live elements at each step, 0 at the end
+    const ptrdiff_t* start;          // [steps + 1]
+    const ptrdiff_t* start_state;    // [steps + 2]
+};
+
+// A run of rows that follow each other both in what a product reads and in the derivative of what it gives.
+struct Segment {
+    ptrdiff_t source, row;
+    int count;
+};
+
+// One call. Pointers of the caller are row-major and contiguous; an input has (T * N, input_size) rows.
+struct Call {
+    const Plan* plan;
+    int lanes, threads, time, batch;
+    ptrdiff_t rows, row_stride, state_stride;  // strides in rows between unit blocks
+    const Share* share;                        // [threads]
+    const int32_t* outside;                    // [rows] row of the caller's arrays
+
+    const float* const* input;
+    const int* input_size;
+    const float* const* weight;  // of products, then of hoisted
+    const float* const* bias;    // the same; null for none
+    const float* const* param;
+    const float* const* state;   // (N, width), before the first step
+    float* output;
+    float* const* final_state;
+
+    const float* d_output;
+    const float* const* d_final;
+    float* const* d_input;  // null where it is not wanted
+    float* const* d_weight;
+    float* const* d_bias;
+    float* const* d_param;
+    float* const* d_state;
+
+    float* slots;
+    const ptrdiff_t* slot_at;
+    float* states;
+    const ptrdiff_t* state_at;
+
+    float* packed;  // weights, as the products of this direction read them
+    const ptrdiff_t* packed_at;
+    float* packed_bias;
+    const ptrdiff_t* packed_bias_at;
+    float* params;
+    const ptrdiff_t* param_at;
+    float* constants;
+    float* const* scratch;  // [threads] see Layout
+    const Segment* const* segments;  // [products + hoisted] rows of the weight gradients
+    const int* segment_count;
+};
+
+// Where the parts of a thread's scratch begin, in floats.
+struct Layout {
+    ptrdiff_t acc, reg, temp, carry, pass, dout, pgrad, rows, weight, total;
+};
+
+constexpr int TILE_ROWS = 24;     // rows of a tile on which a program runs
+constexpr int CHUNK_ROWS = 192;   // rows of a hoisted product at a time
+constexpr int SUM_ROWS = 96;      // rows of a weight's gradient at a time: few enough for the first cache, and digits
+
+// One instruction set's way of doing the work of one thread.
+struct Kernels {
+    const char* name;
+    int lanes;
+    ptrdiff_t (*packed_size)(const Product& product, bool backward);
+    Layout (*layout)(const Call& call, int thread);
+    void (*pack)(const Call& call, int thread, bool backward);
+    void (*forward)(const Call& call, int thread);
+    void (*backward)(const Call& call, int thread);
+    void (*gradients)(const Call& call, int thread);
+};
+
+}  // namespace elman

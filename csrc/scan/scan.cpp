@@ -1,0 +1,506 @@
+// One call of the scan: the plan's numbers, the rows of a batch, storage, threads. What is compiled once for every
+// machine; the work itself is in worker.h.
+#include "scan.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <barrier>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <numeric>
+#include <thread>
+
+#include "plan.h"
+
+namespace elman {
+
+#if defined(ELMAN_HAS_AVX512)
+namespace avx512 { extern const Kernels kernels; }
+#endif
+#if defined(ELMAN_HAS_AVX2)
+namespace avx2 { extern const Kernels kernels; }
+#endif
+namespace baseline { extern const Kernels kernels; }
+
+namespace {
+
+// -- instruction sets ------------------------------------------------------------------------------------------------
+
+std::vector<const Kernels*> usable() {
+    std::vector<const Kernels*> found;
+#if defined(ELMAN_HAS_AVX512)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+        found.push_back(&avx512::kernels);
+#endif
+#if defined(ELMAN_HAS_AVX2)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+        found.push_back(&avx2::kernels);
+#endif
+    found.push_back(&baseline::kernels);
+    return found;
+}
+
+const Kernels& choose(const std::string& name) {
+    static const std::vector<const Kernels*> known = usable();
+    for (const Kernels* kernels : known)
+        if (name == kernels->name) return *kernels;
+    return *known.front();
+}
+
+// -- storage ---------------------------------------------------------------------------------------------------------
+
+constexpr std::size_t HUGE_PAGE = std::size_t(2) << 20;
+
+// Aligned storage that is kept for the next call: touching new pages costs as much as a step of the scan. At most
+// KEPT blocks wait. After a fork the lock may be held by a thread that the child does not have: it is only tried.
+class Pool {
+  public:
+    float* take(std::size_t floats, std::size_t& bytes) {
+        bytes = (floats * sizeof(float) + 4096) / 4096 * 4096;
+        if (bytes >= HUGE_PAGE) bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        if (std::unique_lock lock(mutex, std::try_to_lock); lock) {
+            for (auto i = blocks.begin(); i != blocks.end(); ++i)
+                if (i->bytes >= bytes && i->bytes <= bytes + bytes / 2) {
+                    bytes = i->bytes;
+                    void* block = i->at;
+                    blocks.erase(i);
+                    return static_cast<float*>(block);
+                }
+        }
+        void* block = std::aligned_alloc(bytes >= HUGE_PAGE ? HUGE_PAGE : 4096, bytes);
+        if (!block) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        if (bytes >= HUGE_PAGE) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+        return static_cast<float*>(block);
+    }
+    void give(float* block, std::size_t bytes) {
+        if (std::unique_lock lock(mutex, std::try_to_lock); lock) {
+            blocks.insert(blocks.begin(), {block, bytes});
+            if (blocks.size() <= KEPT) return;
+            block = blocks.back().at;
+            blocks.pop_back();
+        }
+        std::free(block);
+    }
+
+  private:
+    static constexpr std::size_t KEPT = 8;
+    struct Block {
+        float* at;
+        std::size_t bytes;
+    };
+    std::mutex mutex;
+    std::vector<Block> blocks;
+};
+
+Pool& pool() {
+    static Pool* one = new Pool;  // never destroyed: storage may come back after main has ended
+    return *one;
+}
+
+class Buffer {
+  public:
+    explicit Buffer(std::ptrdiff_t floats) : at(pool().take(std::size_t(floats), bytes)) {}
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() { pool().give(at, bytes); }
+    std::size_t bytes = 0;
+    float* const at;
+};
+
+// -- rows ------------------------------------------------------------------------------------------------------------
+
+struct ShareStore {
+    std::vector<int> element, live;
+    std::vector<std::ptrdiff_t> start, start_state;
+    std::ptrdiff_t first = 0, first_state = 0;
+};
+
+struct Rows {
+    int lanes = 0, threads = 0, time = 0, batch = 0;
+    std::ptrdiff_t rows = 0, state_rows = 0;
+    std::vector<ShareStore> store;
+    std::vector<Share> share;
+    std::vector<std::int32_t> outside;
+};
+
+// Longest first, dealt to the threads in turn: each has the same work to within one sequence.
+Rows rows_of(const Batch& batch) {
+    Rows rows;
+    rows.time = batch.time;
+    rows.batch = batch.size;
+    rows.threads = std::max(1, std::min(batch.threads, batch.size));
+    const auto* given = reinterpret_cast<const std::int64_t*>(batch.lengths);
+    std::vector<int> length(batch.size, batch.time), order(batch.size);
+    if (given)
+        for (int i = 0; i < batch.size; i++) length[i] = int(given[i]);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return length[a] > length[b]; });
+    rows.store.resize(rows.threads);
+    for (int thread = 0; thread < rows.threads; thread++) {
+        ShareStore& own = rows.store[thread];
+        // Sequences of one length keep their places in the caller's arrays together.
+        if (length[order.front()] == length[order.back()])
+            for (int i = batch.size * thread / rows.threads; i < batch.size * (thread + 1) / rows.threads; i++)
+                own.element.push_back(order[i]);
+        else
+            for (int i = thread; i < batch.size; i += rows.threads) own.element.push_back(order[i]);
+        own.first = rows.rows;
+        own.first_state = rows.state_rows;
+        const int steps = length[own.element.front()];
+        std::ptrdiff_t total = 0;
+        int live = int(own.element.size());
+        own.start_state.push_back(0);
+        for (int t = 0; t < steps; t++) {
+            while (length[own.element[live - 1]] <= t) live--;
+            own.live.push_back(live);
+            own.start.push_back(total);
+            own.start_state.push_back(std::ptrdiff_t(own.element.size()) + total);
+            for (int i = 0; i < live; i++) {
+                const int element = own.element[i];
+                const int place = batch.reverse ? length[element] - 1 - t : t;
+                rows.outside.push_back(std::int32_t(place) * batch.size + element);
+            }
+            total += live;
+        }
+        own.live.push_back(0);
+        own.start.push_back(total);
+        rows.rows += total;
+        rows.state_rows += total + std::ptrdiff_t(own.element.size());
+        rows.share.push_back({int(own.element.size()), steps, own.first, own.first_state, own.element.data(),
+                              own.live.data(), own.start.data(), own.start_state.data()});
+    }
+    return rows;
+}
+
+// The rows of a product's left operand beside those of its columns' derivatives, in runs of at most SUM_ROWS.
+std::vector<Segment> segments_of(const Rows& rows, const Product& product) {
+    std::vector<Segment> found;
+    if (product.kind == -1) {  // inputs are gathered chunk by chunk: a source is a place in its chunk
+        for (std::ptrdiff_t row = 0; row < rows.rows; row += SUM_ROWS)
+            found.push_back({0, row, int(std::min<std::ptrdiff_t>(SUM_ROWS, rows.rows - row))});
+        return found;
+    }
+    auto add = [&](std::ptrdiff_t source, std::ptrdiff_t row, int count) {
+        while (count) {
+            Segment* last = found.empty() ? nullptr : &found.back();
+            if (last && last->source + last->count == source && last->row + last->count == row && last->count < SUM_ROWS) {
+                const int more = std::min(count, SUM_ROWS - last->count);
+                last->count += more;
+                source += more, row += more, count -= more;
+                continue;
+            }
+            const int more = std::min(count, SUM_ROWS);
+            found.push_back({source, row, more});
+            source += more, row += more, count -= more;
+        }
+    };
+    const bool state = product.kind == BEFORE || product.kind == AFTER;
+    for (const Share& share : rows.share)
+        for (int t = 0; t < share.steps; t++) {
+            const std::ptrdiff_t row = share.first + share.start[t];
+            const std::ptrdiff_t source = share.first_state + share.start_state[t + (product.kind == AFTER)];
+            add(state ? source : row, row, share.live[t]);
+        }
+    return found;
+}
+
+// A stride between unit blocks that does not send their rows to the same places of a cache.
+std::ptrdiff_t stride_for(std::ptrdiff_t rows) { return (rows + 31) / 64 * 64 + 33; }
+
+std::ptrdiff_t padded(int width, int lanes) { return (width + lanes - 1) / lanes * lanes; }
+
+// -- threads ---------------------------------------------------------------------------------------------------------
+
+// Runs `work(thread, barrier)` on `count` threads, this one among them. They live for one call: starting one takes
+// some tens of microseconds, and there is nothing for a fork to find in a wrong state. None begins before all are
+// there, since each waits for the others later.
+template <class Work>
+void in_parallel(int count, const Work& work) {
+    enum { WAIT, GO, LEAVE };
+    std::barrier<> barrier(count);
+    std::atomic<int> start{WAIT};
+    std::vector<std::thread> others;
+    others.reserve(count);
+    auto join = [&] {
+        start.notify_all();
+        for (std::thread& other : others) other.join();
+    };
+    try {
+        for (int thread = 1; thread < count; thread++)
+            others.emplace_back([&, thread] {
+                start.wait(WAIT);
+                if (start == GO) work(thread, barrier);
+            });
+    } catch (...) {
+        start = LEAVE;
+        join();
+        throw;
+    }
+    start = GO;
+    start.notify_all();
+    work(0, barrier);
+    join();
+}
+
+template <class T>
+std::vector<T*> pointers(const Pointers& numbers) {
+    std::vector<T*> found;
+    for (std::uintptr_t number : numbers) found.push_back(reinterpret_cast<T*>(number));
+    return found;
+}
+
+}  // namespace
+
+// -- the plan --------------------------------------------------------------------------------------------------------
+
+struct PlanStore {
+    Plan plan{};
+    std::vector<int> state_width, slot_width, temp_width, param_width;
+    std::vector<float> constant;
+    std::vector<Sequence> sequence;
+    std::vector<Piece> piece;
+    std::vector<Product> lift, product;
+    std::vector<Stage> forward, backward;
+    std::vector<std::unique_ptr<int[]>> lists;
+    std::vector<std::unique_ptr<Operand[]>> operands;
+    std::vector<std::unique_ptr<Instruction[]>> code;
+};
+
+namespace {
+
+struct Reader {
+    const std::vector<int>& numbers;
+    PlanStore& store;
+    std::size_t at = 0;
+
+    int next() { return numbers[at++]; }
+    void list(std::vector<int>& to) {
+        for (int count = next(); count > 0; count--) to.push_back(next());
+    }
+    const int* kept_list() {
+        const int count = next();
+        store.lists.push_back(std::make_unique<int[]>(std::max(1, count)));
+        for (int i = 0; i < count; i++) store.lists.back()[i] = next();
+        return store.lists.back().get();
+    }
+    void products(std::vector<Product>& to) {
+        for (int count = next(); count > 0; count--) {
+            Product p{};
+            p.kind = next(), p.which = next(), p.size = next(), p.width = next(), p.gates = next();
+            p.slots = kept_list();
+            p.gradients = kept_list();
+            to.push_back(p);
+        }
+    }
+    void stages(std::vector<Stage>& to) {
+        for (int count = next(); count > 0; count--) {
+            Stage s{};
+            s.width = next(), s.product = next(), s.late = next();
+            s.operands = next();
+            store.operands.push_back(std::make_unique<Operand[]>(s.operands + 1));
+            for (int i = 0; i < s.operands; i++) {
+                const int kind = next(), which = next();
+                store.operands.back()[i] = {kind, which};
+            }
+            s.operand = store.operands.back().get();
+            s.instructions = next();
+            store.code.push_back(std::make_unique<Instruction[]>(s.instructions + 1));
+            for (int i = 0; i < s.instructions; i++) {
+                Instruction& step = store.code.back()[i];
+                step.op = next(), step.target = next(), step.a = next(), step.b = next(), step.c = next();
+            }
+            s.code = store.code.back().get();
+            to.push_back(s);
+        }
+    }
+};
+
+}  // namespace
+
+ScanPlan::ScanPlan(const std::vector<int>& numbers, const std::vector<float>& constants)
+    : store(std::make_unique<PlanStore>()) {
+    PlanStore& s = *store;
+    Reader reader{numbers, s};
+    for (auto* widths : {&s.state_width, &s.slot_width, &s.temp_width, &s.param_width}) reader.list(*widths);
+    for (int count = reader.next(); count > 0; count--) {
+        Sequence one{};
+        one.input = reader.next(), one.start = reader.next(), one.size = reader.next();
+        s.sequence.push_back(one);
+    }
+    for (int count = reader.next(); count > 0; count--) {
+        Piece one{};
+        one.input = reader.next(), one.start = reader.next(), one.width = reader.next();
+        one.slot = reader.next(), one.gradient = reader.next();
+        s.piece.push_back(one);
+    }
+    reader.products(s.product);
+    reader.products(s.lift);
+    reader.stages(s.forward);
+    reader.stages(s.backward);
+    Plan& p = s.plan;
+    p.output_kind = reader.next(), p.output_which = reader.next(), p.output_width = reader.next();
+    p.registers = reader.next();
+    s.constant = constants;
+    p.states = int(s.state_width.size()), p.sequences = int(s.sequence.size()), p.pieces = int(s.piece.size());
+    p.hoisted = int(s.lift.size()), p.products = int(s.product.size()), p.forward = int(s.forward.size());
+    p.backward = int(s.backward.size()), p.slots = int(s.slot_width.size()), p.temps = int(s.temp_width.size());
+    p.params = int(s.param_width.size()), p.consts = int(s.constant.size());
+    p.state_width = s.state_width.data(), p.slot_width = s.slot_width.data(), p.temp_width = s.temp_width.data();
+    p.param_width = s.param_width.data(), p.constant = s.constant.data(), p.sequence = s.sequence.data();
+    p.piece = s.piece.data(), p.lift = s.lift.data(), p.product = s.product.data();
+    p.forward_stage = s.forward.data(), p.backward_stage = s.backward.data();
+}
+
+ScanPlan::~ScanPlan() = default;
+const Plan& ScanPlan::plan() const { return store->plan; }
+
+struct SavedStore {
+    const Kernels* kernels;
+    Rows rows;
+    std::vector<int> columns;
+    std::vector<std::ptrdiff_t> slot_at, state_at;
+    std::unique_ptr<Buffer> slots, states;
+};
+
+Saved::Saved(std::unique_ptr<SavedStore> store) : store(std::move(store)) {}
+Saved::~Saved() = default;
+
+namespace {
+
+// Everything that a call needs beside the caller's arrays; lives as long as the call.
+struct Work {
+    Call call{};
+    std::vector<std::ptrdiff_t> packed_at, param_at;
+    std::vector<float*> scratch;
+    std::unique_ptr<Buffer> memory;
+
+    Work(const Plan& plan, SavedStore& saved, bool backward) {
+        const Rows& rows = saved.rows;
+        const Kernels& kernels = *saved.kernels;
+        call.plan = &plan;
+        call.lanes = kernels.lanes, call.threads = rows.threads, call.time = rows.time, call.batch = rows.batch;
+        call.rows = rows.rows;
+        call.row_stride = stride_for(rows.rows), call.state_stride = stride_for(rows.state_rows);
+        call.share = rows.share.data();
+        call.outside = rows.outside.data();
+        call.input_size = saved.columns.data();
+        call.slots = saved.slots->at, call.states = saved.states->at;
+        call.slot_at = saved.slot_at.data(), call.state_at = saved.state_at.data();
+        std::ptrdiff_t total = 0;
+        for (int i = 0; i < plan.products + plan.hoisted; i++) {
+            packed_at.push_back(total);
+            total += kernels.packed_size(i < plan.products ? plan.product[i] : plan.lift[i - plan.products], backward);
+        }
+        const std::ptrdiff_t params = total;
+        std::ptrdiff_t of_params = 0;
+        for (int i = 0; i < plan.params; i++) {
+            param_at.push_back(of_params);
+            of_params += padded(plan.param_width[i], kernels.lanes);
+        }
+        const std::ptrdiff_t constants = params + of_params;
+        total = (constants + std::ptrdiff_t(plan.consts) * kernels.lanes + 15) / 16 * 16;
+        std::vector<std::ptrdiff_t> begin;
+        for (int thread = 0; thread < rows.threads; thread++) {
+            begin.push_back(total);
+            total += (kernels.layout(call, thread).total + 1023) / 1024 * 1024 + 16;
+        }
+        memory = std::make_unique<Buffer>(total);
+        call.packed = memory->at, call.packed_at = packed_at.data();
+        call.params = memory->at + params, call.param_at = param_at.data();
+        call.constants = memory->at + constants;
+        for (std::ptrdiff_t at : begin) scratch.push_back(memory->at + at);
+        call.scratch = scratch.data();
+    }
+};
+
+}  // namespace
+
+std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, const std::string& name,
+                                    const Pointers& inputs, const Pointers& weights, const Pointers& biases,
+                                    const Pointers& params, const Pointers& states, std::uintptr_t output,
+                                    const Pointers& final_states) {
+    const Plan& plan = owner.plan();
+    auto saved = std::make_unique<SavedStore>();
+    saved->kernels = &choose(name);
+    saved->rows = rows_of(batch);
+    saved->columns = batch.columns;
+    const int lanes = saved->kernels->lanes;
+    auto place = [&](int count, const int* width, std::ptrdiff_t rows, std::vector<std::ptrdiff_t>& at) {
+        std::ptrdiff_t total = 0;
+        for (int i = 0; i < count; i++) {
+            at.push_back(total);
+            total += stride_for(rows) * padded(width[i], lanes);
+        }
+        return std::make_unique<Buffer>(total);
+    };
+    saved->slots = place(plan.slots, plan.slot_width, saved->rows.rows, saved->slot_at);
+    saved->states = place(plan.states, plan.state_width, saved->rows.state_rows, saved->state_at);
+
+    Work work(plan, *saved, false);
+    const auto input = pointers<const float>(inputs), weight = pointers<const float>(weights),
+               bias = pointers<const float>(biases), param = pointers<const float>(params),
+               state = pointers<const float>(states);
+    const auto final_state = pointers<float>(final_states);
+    Call& call = work.call;
+    call.input = input.data(), call.weight = weight.data(), call.bias = bias.data(), call.param = param.data();
+    call.state = state.data(), call.output = reinterpret_cast<float*>(output), call.final_state = final_state.data();
+    const Kernels& kernels = *saved->kernels;
+    in_parallel(call.threads, [&](int thread, std::barrier<>& barrier) {
+        kernels.pack(call, thread, false);
+        barrier.arrive_and_wait();
+        kernels.forward(call, thread);
+    });
+    return std::make_unique<Saved>(std::move(saved));
+}
+
+void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, const Pointers& weights,
+                   const Pointers& params, std::uintptr_t d_output, const Pointers& d_final, const Pointers& d_inputs,
+                   const Pointers& d_weights, const Pointers& d_biases, const Pointers& d_params,
+                   const Pointers& d_states) {
+    const Plan& plan = owner.plan();
+    SavedStore& saved = *given.store;
+    Work work(plan, saved, true);
+    std::vector<std::vector<Segment>> runs;
+    std::vector<const Segment*> segments;
+    std::vector<int> counts;
+    for (int i = 0; i < plan.products + plan.hoisted; i++)
+        runs.push_back(segments_of(saved.rows, i < plan.products ? plan.product[i] : plan.lift[i - plan.products]));
+    for (const auto& run : runs) {
+        segments.push_back(run.data());
+        counts.push_back(int(run.size()));
+    }
+    const auto input = pointers<const float>(inputs), weight = pointers<const float>(weights),
+               param = pointers<const float>(params), final_state = pointers<const float>(d_final);
+    const auto d_input = pointers<float>(d_inputs), d_weight = pointers<float>(d_weights),
+               d_bias = pointers<float>(d_biases), d_param = pointers<float>(d_params),
+               d_state = pointers<float>(d_states);
+    const std::vector<const float*> bias(weight.size(), nullptr);
+    Call& call = work.call;
+    call.input = input.data(), call.weight = weight.data(), call.bias = bias.data(), call.param = param.data();
+    call.d_output = reinterpret_cast<const float*>(d_output), call.d_final = final_state.data();
+    call.d_input = d_input.data(), call.d_weight = d_weight.data(), call.d_bias = d_bias.data();
+    call.d_param = d_param.data(), call.d_state = d_state.data();
+    call.segments = segments.data(), call.segment_count = counts.data();
+    const Kernels& kernels = *saved.kernels;
+    in_parallel(call.threads, [&](int thread, std::barrier<>& barrier) {
+        kernels.pack(call, thread, true);
+        barrier.arrive_and_wait();
+        kernels.backward(call, thread);
+        barrier.arrive_and_wait();
+        kernels.gradients(call, thread);
+    });
+}
+
+std::vector<std::string> scan_kernels() {
+    std::vector<std::string> names;
+    for (const Kernels* kernels : usable()) names.emplace_back(kernels->name);
+    return names;
+}
+
+}  // namespace elman

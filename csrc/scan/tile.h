@@ -1,0 +1,132 @@
+// Register tiles: MR rows by NV vectors of units, accumulated over the units of the left operand.
+//
+//     product   acc[r][v] = bias[v] + sum_k a[r][k] b[k][v]       a in panels, b packed [k][NV][L]
+//     outer     acc[k][v] += sum_m a[m][k] d[m][v]                a and d in panels, over the rows m
+//
+// Included inside the namespace of the instruction set. With 32 registers a tile is 6 x 4 or 8 x 3 vectors, with 16 it
+// is 3 x 4 or 4 x 3: the accumulators, one row's scalar and the right vectors fit.
+
+#if ELMAN_REGISTERS == 32
+constexpr int most_rows(int nv) { return nv == 4 ? 6 : 8; }
+#else
+constexpr int most_rows(int nv) { return nv == 4 ? 3 : 4; }
+#endif
+
+struct Chunk {  // `length` units of the left operand, `offset` floats from the row
+    ptrdiff_t offset;
+    int length;
+};
+
+template <int MR, int NV>
+static ELMAN_INLINE void multiply(const float* a, const float*& b, int length, V (&acc)[MR][NV]) {
+#pragma GCC unroll 4
+    for (int k = 0; k < length; k++) {
+        V right[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) right[v] = load(b + v * L);
+#pragma GCC unroll 8
+        for (int r = 0; r < MR; r++) {
+            const V left = all(a[r * L + k]);
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v++) acc[r][v] += left * right[v];
+        }
+        b += NV * L;
+    }
+}
+
+// out[v * stride + r * L]; bias may be null.
+template <int MR, int NV>
+static __attribute__((noinline)) void product_tile(
+    const float* a, const Chunk* chunk, int chunks, const float* b, const float* bias, float* out, ptrdiff_t stride) {
+    V acc[MR][NV];
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) acc[r][v] = bias ? load(bias + v * L) : V{};
+    for (int c = 0; c < chunks; c++) {
+        const float* p = a + chunk[c].offset;
+        if (chunk[c].length == L)
+            multiply<MR, NV>(p, b, L, acc);
+        else
+            multiply<MR, NV>(p, b, chunk[c].length, acc);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) store(out + v * stride + r * L, acc[r][v]);
+}
+
+// sum[(k * NV + v) * L], added to; k counts units of one block of a. The rows are summed before the total is touched:
+// a sum of short sums keeps more digits than one long sum.
+template <int MR, int NV>
+static __attribute__((noinline)) void outer_tile(
+    const Segment* segment, int segments, const float* a, const float* const* d, float* sum) {
+    V acc[MR][NV];
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) acc[r][v] = V{};
+    for (int s = 0; s < segments; s++) {
+        const float* left = a + segment[s].source * L;
+        const float* right[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) right[v] = d[v] + segment[s].row * L;
+#pragma GCC unroll 2
+        for (int m = 0; m < segment[s].count; m++) {
+            V b[NV];
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v++) b[v] = load(right[v] + m * L);
+#pragma GCC unroll 8
+            for (int r = 0; r < MR; r++) {
+                const V x = all(left[m * L + r]);
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; v++) acc[r][v] += x * b[v];
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) {
+            float* to = sum + (r * NV + v) * L;
+            store(to, load(to) + acc[r][v]);
+        }
+}
+
+#define ELMAN_ROWS(nv, rows, call)                                   \
+    switch (rows) {                                                  \
+        case 1: call(1, nv); break;                                  \
+        case 2: call(2, nv); break;                                  \
+        case 3: call(3, nv); break;                                  \
+        case 4: if constexpr (most_rows(nv) >= 4) call(4, nv); break; \
+        case 5: if constexpr (most_rows(nv) >= 5) call(5, nv); break; \
+        case 6: if constexpr (most_rows(nv) >= 6) call(6, nv); break; \
+        case 7: if constexpr (most_rows(nv) >= 7) call(7, nv); break; \
+        case 8: if constexpr (most_rows(nv) >= 8) call(8, nv); break; \
+    }
+
+// Any number of rows, in tiles as even as can be.
+template <int NV>
+static void product_rows(const float* a, const Chunk* chunk, int chunks, const float* b, const float* bias, float* out,
+                         ptrdiff_t stride, int rows) {
+    const int tiles = (rows + most_rows(NV) - 1) / most_rows(NV);
+    for (int i = 0; i < tiles; i++) {
+        const int from = rows * i / tiles, count = rows * (i + 1) / tiles - from;
+#define ELMAN_CALL(mr, nv) product_tile<mr, nv>(a + from * L, chunk, chunks, b, bias, out + from * L, stride)
+        ELMAN_ROWS(NV, count, ELMAN_CALL)
+#undef ELMAN_CALL
+    }
+}
+
+// `units` of one block of a.
+template <int NV>
+static void outer_units(
+    const Segment* segment, int segments, const float* a, const float* const* d, float* sum, int units) {
+    const int tiles = (units + most_rows(NV) - 1) / most_rows(NV);
+    for (int i = 0; i < tiles; i++) {
+        const int from = units * i / tiles, count = units * (i + 1) / tiles - from;
+#define ELMAN_CALL(mr, nv) outer_tile<mr, nv>(segment, segments, a + from, d, sum + from * NV * L)
+        ELMAN_ROWS(NV, count, ELMAN_CALL)
+#undef ELMAN_CALL
+    }
+}

@@ -1,0 +1,312 @@
+"""A traced cell over a whole sequence on the native engine, with gradients.
+
+    trace (elman.tracing) -> plan (elman.programs) -> csrc/scan: one call forward, one call backward
+
+Everything that the engine is given is checked here: it trusts pointers and sizes. Plans are kept by what a
+cell computes, so that only its first call pays for making one. Gradients of
+gradients are refused by autograd; the torch and reference ways have them.
+Shapes: T time, N batch, C input, H hidden; inputs (T, N, C), outputs (T, N, H), lengths (N,) int64.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman import kernels as native
+from elman.cells import Cell, State, map_state
+from elman.programs import Operand, Plan, Product, Stage, plan
+from elman.tracing import Trace, Untraceable, leaves, trace
+
+# The orders are those of the enumerations in csrc/scan/plan.h.
+KINDS = ("reg", "acc", "slot", "before", "after", "param", "const", "temp", "carry", "pass", "dout", "pgrad")
+OPERATIONS = (
+    "mov", "add", "sub", "mul", "div", "neg", "oneminus", "fma", "fms", "fnma", "sigmoid", "tanh",
+    "sigmoid_add", "tanh_add", "relu", "exp", "log", "sqrt", "abs", "dsigmoid", "dtanh", "drelu", "dabs",
+    "sum",
+)  # fmt: skip
+WIDEST = 16384
+"""Most units that a product may read or give: the engine's lists of blocks are that long."""
+MOST_OPERANDS = 256
+SMALL = 1 << 20
+"""Multiplications below which a second thread costs more than it brings."""
+
+
+def lacks(cell: Cell, inputs: Tensor) -> str | None:
+    """Why the engine does not serve these tensors; None where it does. Equations are not read here."""
+    if not native.native_available():
+        return native.native_status()
+    for name, tensor in (("inputs", inputs), *cell.named_parameters(), *cell.named_buffers()):
+        if tensor.device.type != "cpu":
+            return f"{name}: the native engine is for the CPU, not {tensor.device}"
+        if tensor.dtype != torch.float32 and tensor.is_floating_point():
+            return f"{name}: the native engine computes in float32, not {tensor.dtype}"
+    plain = type(inputs) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
+    # vmap, grad and the like wrap tensors that have no address.
+    plain = plain and not torch._C._are_functorch_transforms_active()
+    for wanted, reason in (
+        (inputs.dim() == 3, f"the native engine takes inputs (T, N, C), not {tuple(inputs.shape)}"),
+        (inputs.shape[:2].numel() < 1 << 31, "the native engine counts rows (T * N) in 32 bits"),
+        (plain, "a step that torch itself traces is left to torch"),
+        (not torch.is_autocast_enabled("cpu"), "autocast is on; the native engine computes in float32"),
+    ):
+        if not wanted:
+            return reason
+    return None
+
+
+def read(cell: Cell, inputs: Tensor, state: State) -> Trace:
+    """The trace of a cell that the engine can run.
+
+    Raises Untraceable with the reason otherwise.
+    """
+    traced = trace(cell, inputs, state)
+    for tensor in (*traced.graph.inputs, *traced.graph.tensors, *leaves(state)):
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+            raise Untraceable(f"has a tensor {tensor.dtype} on {tensor.device}")
+    made = _plan(traced, train=True)
+    for product in (*made.plan.products, *made.plan.hoisted):
+        if max(product.size, product.gates * product.width) > WIDEST:
+            raise Untraceable(f"has a product of more than {WIDEST} units")
+    for stage in (*made.plan.forward, *made.plan.backward):
+        if len(_operands(stage)) > MOST_OPERANDS:
+            raise Untraceable(f"has a step with more than {MOST_OPERANDS} vectors")
+    return traced
+
+
+def run(
+    traced: Trace,
+    state: State,
+    lengths: Tensor | None = None,
+    *,
+    reverse: bool = False,
+    instructions: str | None = None,
+) -> tuple[Tensor, State]:
+    """A traced cell over all time: outputs (T, N, H), zero past an element's end, and the state at its last
+    step.
+
+    lengths (N,) int64 within 0 .. T. instructions: an instruction set by name; ELMAN_INSTRUCTIONS where None.
+    """
+    graph = traced.graph
+    train = torch.is_grad_enabled() and any(
+        tensor.requires_grad for tensor in (*graph.inputs, *graph.tensors, *leaves(state))
+    )
+    made = _plan(traced, train=train)
+    products = (*made.plan.products, *made.plan.hoisted)
+    groups = [
+        list(graph.inputs),
+        [_rows(graph.tensors, [(w, row) for w, _, row in p.columns], p.width) for p in products],
+        [_biases(graph.tensors, p) for p in products],
+        [graph.tensors[place] for place in made.plan.params],
+        leaves(state),
+    ]
+    sizes = tuple(len(group) for group in groups)
+    tensors = [None if tensor is None else tensor.contiguous() for group in groups for tensor in group]
+    time, batch = graph.inputs[0].shape[:2]
+    if lengths is not None:
+        lengths = lengths.to("cpu", torch.int64).contiguous()
+    work = time * batch * sum(p.size * p.width * p.gates for p in products)
+    threads = 1 if work < SMALL else torch.get_num_threads()
+    sequence = Sequences(
+        made, sizes, time, batch, threads, reverse, lengths, native.instructions(instructions)
+    )
+    outputs, *final = _Scan.apply(sequence, *tensors)
+    places = iter(final)
+    return outputs, map_state(lambda _: next(places), state)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan and its native twin."""
+
+    plan: Plan
+    native: Any
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What one call runs. sizes: how many inputs, weights, biases, params and states the tensors are."""
+
+    made: Made
+    sizes: tuple[int, ...]
+    time: int
+    batch: int
+    threads: int
+    reverse: bool
+    lengths: Tensor | None
+    instructions: str
+
+    def split(self, tensors: Sequence[Any]) -> list[list[Any]]:
+        parts, at = [], 0
+        for size in self.sizes:
+            parts.append(list(tensors[at : at + size]))
+            at += size
+        return parts
+
+    def forward(self, tensors: Sequence[Tensor | None]) -> tuple[list[Tensor], Any]:
+        inputs, weights, biases, params, states = self.split(tensors)
+        ragged = self.lengths is not None
+        output = (torch.zeros if ragged else torch.empty)(self.time, self.batch, self.made.plan.output_width)
+        final = [state.clone() for state in states]
+        saved = native.native_module().scan_forward(
+            self.made.native, self.time, self.batch, self.threads, self.reverse, _address(self.lengths),
+            [x.shape[2] for x in inputs], self.instructions, *map(_addresses, (inputs, weights, biases,
+            params, states)), _address(output), _addresses(final),
+        )  # fmt: skip
+        return [output, *final], saved
+
+    def backward(
+        self,
+        saved: Any,
+        tensors: Sequence[Tensor | None],
+        wanted: Sequence[bool],
+        d_outputs: Sequence[Tensor],
+    ) -> list[Tensor | None]:
+        """The derivatives of the tensors; None where one is not wanted or there is no tensor."""
+        inputs, weights, _, params, _ = self.split(tensors)
+        d_output, *d_final = [d.contiguous() for d in d_outputs]
+        # The engine adds to what it gives for inputs, and writes the rest; weights and states are never left
+        # out.
+        results = [
+            None
+            if tensor is None
+            else torch.zeros_like(tensor)
+            if place < len(inputs)
+            else torch.empty_like(tensor)
+            for place, tensor in enumerate(tensors)
+        ]
+        for place in range(len(inputs)):
+            results[place] = results[place] if wanted[place] else None
+        native.native_module().scan_backward(
+            self.made.native, saved, *map(_addresses, (inputs, weights, params)), _address(d_output),
+            _addresses(d_final), *map(_addresses, self.split(results)),
+        )  # fmt: skip
+        return [d if want else None for d, want in zip(results, wanted, strict=True)]
+
+
+class _Scan(torch.autograd.Function):
+    """The engine as one operation of autograd: (sequences, *tensors) -> (outputs, *final state)."""
+
+    @staticmethod
+    def forward(ctx: Any, sequences: Sequences, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        results, ctx.saved = sequences.forward(tensors)
+        ctx.sequences = sequences
+        ctx.save_for_backward(*tensors)
+        return tuple(results)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        sequences, tensors = ctx.sequences, ctx.saved_tensors
+        # Backward writes over what forward saved; a second pass over a retained graph begins with a second
+        # forward.
+        saved = ctx.saved if ctx.saved is not None else sequences.forward(tensors)[1]
+        ctx.saved = None
+        return None, *sequences.backward(saved, tensors, ctx.needs_input_grad[1:], grad_outputs)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
+    return [_address(tensor) for tensor in tensors]
+
+
+def _rows(tensors: Sequence[Tensor], places: Sequence[tuple[int, int]], width: int) -> Tensor:
+    """`width` rows of a tensor for each (which, first row); a view where they are neighbours."""
+    which, first = places[0]
+    if all(place == (which, first + i * width) for i, place in enumerate(places)):
+        return tensors[which][first : first + len(places) * width]
+    return torch.cat([tensors[which][row : row + width] for which, row in places])
+
+
+def _biases(tensors: Sequence[Tensor], product: Product) -> Tensor | None:
+    places = [(bias, row) for _, bias, row in product.columns]
+    if all(bias < 0 for bias, _ in places):
+        return None
+    if all(bias >= 0 for bias, _ in places):
+        return _rows(tensors, places, product.width)
+    zero = tensors[0].new_zeros(product.width)
+    return torch.cat([zero if bias < 0 else tensors[bias][row : row + product.width] for bias, row in places])
+
+
+# -- plans as numbers
+# ----------------------------------------------------------------------------------------------
+
+
+class _Keyed:
+    """A trace that is equal to others by what it computes, for the cache of plans."""
+
+    def __init__(self, traced: Trace, train: bool) -> None:
+        self.traced: Trace | None = traced
+        self.train = train
+        self.key = (*traced.key, train)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self.key == other.key
+
+
+def _plan(traced: Trace, *, train: bool) -> Made:
+    keyed = _Keyed(traced, train)
+    made = _make(keyed)
+    keyed.traced = None  # the cache keeps what the cell computes and not its tensors
+    return made
+
+
+@lru_cache(maxsize=256)
+def _make(keyed: _Keyed) -> Made:
+    if keyed.traced is None:
+        raise AssertionError("a plan is made while its trace is there")
+    made = plan(keyed.traced, train=keyed.train)
+    return Made(made, native.native_module().ScanPlan(encode(made), made.consts))
+
+
+def encode(made: Plan) -> list[int]:
+    """The numbers that csrc/scan/scan.cpp reads a plan from."""
+    numbers: list[int] = []
+    for widths in (made.states, made.slots, made.temps, made.param_widths):
+        numbers += [len(widths), *widths]
+    numbers += [len(made.sequences), *(number for sequence in made.sequences for number in sequence)]
+    numbers.append(len(made.pieces))
+    for p in made.pieces:
+        numbers += [p.which, p.start, p.width, p.slot, p.gradient]
+    for products in (made.products, made.hoisted):
+        numbers.append(len(products))
+        for product in products:
+            numbers += _product(product)
+    for stages in (made.forward, made.backward):
+        numbers.append(len(stages))
+        for stage in stages:
+            numbers += _stage(stage)
+    kind, which = made.output
+    return [*numbers, KINDS.index(kind), which, made.output_width, made.registers]
+
+
+def _product(product: Product) -> list[int]:
+    kind, which = product.source
+    kind_number = -1 if kind == "sequence" else KINDS.index(kind)
+    lists = (number for places in (product.slots, product.gradients) for number in (len(places), *places))
+    return [kind_number, which, product.size, product.width, product.gates, *lists]
+
+
+def _operands(stage: Stage) -> list[Operand]:
+    return list(dict.fromkeys(o for step in stage.code for o in (step.target, step.a, step.b, step.c)))
+
+
+def _stage(stage: Stage) -> list[int]:
+    operands = _operands(stage)
+    place = {operand: i for i, operand in enumerate(operands)}
+    numbers = [stage.width, stage.product, int(stage.late), len(operands)]
+    for kind, which in operands:
+        numbers += [KINDS.index(kind), which]
+    numbers.append(len(stage.code))
+    for step in stage.code:
+        numbers += [OPERATIONS.index(step.op), *(place[o] for o in (step.target, step.a, step.b, step.c))]
+    return numbers

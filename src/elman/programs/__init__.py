@@ -1,0 +1,6 @@
+"""A traced step as stages: products and small programs, with their derivatives. See elman.programs.plan."""
+
+from elman.programs.plan import Instruction, Operand, Piece, Plan, Product, Stage
+from elman.programs.planner import plan
+
+__all__ = ["Instruction", "Operand", "Piece", "Plan", "Product", "Stage", "plan"]

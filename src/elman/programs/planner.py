@@ -1,0 +1,294 @@
+"""From a traced step to a plan: what is saved, the derivative as a graph, and both cut into stages.
+
+Shapes and words are those of elman.programs.plan.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable
+
+from elman.programs.cutter import Cutter
+from elman.programs.emitter import registers
+from elman.programs.plan import CHEAP, Operand, Piece, Plan, Product, Stage
+from elman.programs.slots import share_slots
+from elman.tracing import Graph, Node, Trace, Untraceable
+
+
+def plan(trace: Trace, *, train: bool) -> Plan:
+    """Cuts a trace into stages, with its derivative where `train`."""
+    return Planner(trace, train).run()
+
+
+class Planner:
+    """The work of `plan`, one paragraph of the module's text after the other."""
+
+    def __init__(self, trace: Trace, train: bool) -> None:
+        self.trace = trace
+        self.graph = trace.graph.copy()  # the derivative's nodes are none of the trace's
+        self.train = train
+        self.end = len(self.graph.nodes)  # nodes from here on belong to the derivative
+        self.params: list[int] = []
+        self.param_widths: list[int] = []
+        self.consts: list[float] = [0.0]
+        self.temps: list[int] = []
+        self.virtual: list[int] = []  # the width of each slot before slots share storage
+        self.home: dict[Node, Operand] = {}  # where a node can be read
+        self.after = {node: j for j, node in reversed(list(enumerate(trace.states)))}
+        self.pinned: set[int] = set()  # slots that are read after the scan
+        self.given: dict[Node, Operand] = {}  # the slot with the derivative of a column or an input
+        self.derivative: dict[Node, Node | None] = {}
+        self.live = reachable((trace.output, *trace.states))
+        self.groups: dict[tuple[Node, int], list[Node]] = {}  # recurrent columns by source and width
+        self.lifted: dict[tuple[Node, int], list[Node]] = {}  # columns of the inputs
+        for node in self.live:
+            if node.op == "column":
+                groups = self.lifted if node.args[0].op == "input" else self.groups
+                groups.setdefault((node.args[0], node.width), []).append(node)
+        self.group_of = {column: key for key, columns in self.groups.items() for column in columns}
+
+    def run(self) -> Plan:
+        sequences, hoisted, pieces = self._inputs()
+        roots = self._backward_graph() if self.train else {}
+        saved = self._saved(roots)
+        forward_roots: dict[Node, list[Operand]] = {}
+        for j, node in enumerate(self.trace.states):
+            forward_roots.setdefault(node, []).append(("after", j))
+        keep = [*saved, *(source for source, _ in self.groups if not self.readable(source))]
+        if not self.readable(self.trace.output) and self.trace.output not in self.after:
+            keep.append(self.trace.output)
+        for node in dict.fromkeys(keep):
+            if node not in self.after and node not in self.home:
+                forward_roots.setdefault(node, []).append(self._slot(node.width))
+        forward = Cutter(self, forward_roots, backward=False).cut()
+        products = self._products()
+        if self.trace.output not in self.home:
+            self.home[self.trace.output] = self.operand(self.trace.output)
+        output = self.home[self.trace.output]
+        if output[0] not in ("slot", "after"):
+            raise Untraceable("gives out a vector that it does not compute")
+        backward: list[Stage] = []
+        if self.train:
+            for product in (*products, *hoisted):
+                if product.source[0] == "slot":
+                    self.pinned.add(product.source[1])
+            backward = self._backward(roots, products, hoisted)
+        plan = Plan(
+            self.trace.widths, sequences, [self._piece(piece, roots) for piece in pieces], hoisted, products,
+            forward, backward, self.virtual, self.temps,
+            self.params, self.param_widths, self.consts, output, self.trace.output.width,
+            max((registers(stage) for stage in (*forward, *backward)), default=0),
+        )  # fmt: skip
+        share_slots(plan, self.pinned)
+        return plan
+
+    # -- operands
+    # ------------------------------------------------------------------------------------------------
+
+    def _slot(self, width: int) -> Operand:
+        self.virtual.append(width)
+        return "slot", len(self.virtual) - 1
+
+    def temp(self, width: int) -> Operand:
+        self.temps.append(width)
+        return "temp", len(self.temps) - 1
+
+    def readable(self, node: Node) -> bool:
+        return node in self.home or node.op in ("state", "param", "const")
+
+    def operand(self, node: Node) -> Operand:
+        """Where a leaf, or a node that has been given a home, is read."""
+        if node in self.home:
+            return self.home[node]
+        if node.op == "state":
+            return "before", node.value[0]
+        if node.op == "param":
+            if node.value[0] not in self.params:
+                self.params.append(node.value[0])
+                self.param_widths.append(node.width)
+            return "param", self.params.index(node.value[0])
+        if node.op == "const":
+            if node.value[0] not in self.consts:
+                self.consts.append(node.value[0])
+            return "const", self.consts.index(node.value[0])
+        raise AssertionError(node)
+
+    # -- inputs and products
+    # -----------------------------------------------------------------------------------------
+
+    def _inputs(self) -> tuple[list[tuple[int, int, int]], list[Product], list[Node]]:
+        sequences: list[tuple[int, int, int]] = []
+        hoisted = []
+        for (source, width), columns in self.lifted.items():
+            sequence = (*source.value, source.width)
+            if sequence not in sequences:
+                sequences.append(sequence)
+            slots = []
+            for column in columns:
+                self.home[column] = self._slot(width)
+                slots.append(self.home[column][1])
+            place = sequences.index(sequence)
+            hoisted.append(
+                Product(("sequence", place), source.width, width, [c.value for c in columns], slots)
+            )
+        read = {arg for node in self.live if node.op != "column" for arg in node.args} | {
+            self.trace.output,
+            *self.trace.states,
+        }
+        pieces = [node for node in self.live if node.op == "input" and node in read]
+        for node in pieces:
+            self.home[node] = self._slot(node.width)
+        taken = sorted((node.value[0], node.value[1], node.width) for node in pieces)
+        for (which, start, width), (other, later, _) in itertools.pairwise(taken):
+            if which == other and later < start + width:
+                raise Untraceable("takes overlapping ranges of what is prepared")
+        return sequences, hoisted, pieces
+
+    def _products(self) -> list[Product]:
+        products = []
+        for (source, width), columns in self.groups.items():
+            place = ("after", self.after[source]) if source in self.after else self.operand(source)
+            if place[0] not in ("before", "after", "slot"):
+                raise Untraceable("multiplies a vector of parameters")
+            products.append(Product(place, source.width, width, [c.value for c in columns]))
+        return products
+
+    # -- the derivative
+    # ----------------------------------------------------------------------------------------------
+
+    def _backward_graph(self) -> dict[Node, Node | None]:
+        """The derivative of every live node as a node of the graph; None where nothing depends on it."""
+        graph = self.graph
+        d: dict[Node, Node | None] = dict.fromkeys(self.live)
+        back: dict[Node, list[Node]] = {}
+        for place, (source, _) in enumerate(self.groups):
+            back.setdefault(source, []).append(graph.node("back", (), (place,), source.width))
+
+        def add(node: Node, more: Node) -> None:
+            known = d[node]
+            d[node] = more if known is None else graph.apply("add", known, more)
+
+        add(self.trace.output, graph.node("dout", width=self.trace.output.width))
+        for j, node in enumerate(self.trace.states):
+            add(node, graph.node("carry", (), (j,), node.width))
+            for leaf, products in back.items():
+                if leaf.op == "state" and leaf.value[0] == j:
+                    for product in products:
+                        add(node, product)
+        for node in sorted(self.live, key=lambda node: -node.place):
+            if node.op not in ("state", "input"):
+                for product in back.get(node, []):
+                    add(node, product)
+            own = d[node]
+            if node.op == "column" or own is None:
+                continue
+            for arg, more in zip(node.args, _chain(graph, node, own), strict=True):
+                if arg.op != "const":
+                    add(arg, more)
+        return d
+
+    def _saved(self, d: dict[Node, Node | None]) -> list[Node]:
+        """The forward nodes that backward reads from slots."""
+        wanted = [
+            node
+            for node in reachable(self._results(d).values(), stop=lambda node: node.place < self.end)
+            if node.place < self.end
+        ]
+        saved: list[Node] = []
+
+        def known(node: Node) -> bool:
+            return self.readable(node) or node in self.after or node in saved
+
+        def again(node: Node) -> bool:
+            return known(node) or (node.op in CHEAP and all(again(arg) for arg in node.args))
+
+        dear = [node for node in wanted if node.op not in CHEAP]
+        for node in (*dear, *(node for node in wanted if node.op in CHEAP)):
+            of_state = node.op in ("sigmoid", "tanh", "exp") and node.args[0] in self.after
+            if not of_state and not again(node):
+                saved.append(node)
+        return saved
+
+    def _results(self, d: dict[Node, Node | None]) -> dict[Node, Node]:
+        """What backward computes: derivatives of states, params, columns and pieces, by node."""
+        found = {}
+        for node, value in d.items():
+            if node.op in ("state", "param", "column", "input") and value is not None:
+                found[node] = value
+        return found
+
+    def _backward(
+        self, d: dict[Node, Node | None], products: list[Product], hoisted: list[Product]
+    ) -> list[Stage]:
+        self.derivative = d
+        roots: dict[Node, list[Operand]] = {}
+        slot_of: dict[Node, Operand] = {}
+        zero = self.graph.const(0.0)
+        for node in sorted(self.live, key=lambda node: node.place):
+            value = d[node]
+            if node.op == "param" and value is not None:
+                roots.setdefault(value, []).append(("pgrad", self.operand(node)[1]))
+            elif node.op == "column" or (node.op == "input" and node in self.home and value is not None):
+                value = zero if value is None else value
+                key = value if value.width else node
+                if key not in slot_of:
+                    slot_of[key] = self._slot(node.width)
+                    roots.setdefault(value, []).append(slot_of[key])
+                self.given[node] = slot_of[key]
+                self.pinned.add(slot_of[key][1])
+        for j, width in enumerate(self.trace.widths):
+            leaf = self.graph.node("state", (), (j,), width)
+            roots.setdefault(d.get(leaf) or zero, []).append(("pass", j))
+        for product, columns in zip(products, self.groups.values(), strict=True):
+            product.gradients = [self.given[column][1] for column in columns]
+        for product, columns in zip(hoisted, self.lifted.values(), strict=True):
+            product.gradients = [self.given[column][1] for column in columns]
+        return Cutter(self, roots, backward=True).cut()
+
+    def _piece(self, node: Node, d: dict[Node, Node | None]) -> Piece:
+        gradient = self.given[node][1] if self.train and d[node] is not None else -1
+        return Piece(node.value[0], node.value[1], node.width, self.home[node][1], gradient)
+
+
+def reachable(roots: Iterable[Node], stop: Callable[[Node], bool] = lambda node: False) -> list[Node]:
+    """What the roots are computed from, themselves included, arguments first; not what is behind a `stop`."""
+    found: set[Node] = set()
+    todo = list(roots)
+    while todo:
+        node = todo.pop()
+        if node not in found:
+            found.add(node)
+            if not stop(node):
+                todo.extend(node.args)
+    return sorted(found, key=lambda node: node.place)
+
+
+def _chain(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
+    """The derivatives of y's arguments, d being y's own; none for a leaf."""
+    return DERIVATIVES[y.op](graph, y, d) if y.op in DERIVATIVES else ()
+
+
+def _by_result(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
+    """Of a function whose derivative is known from its value."""
+    return (graph.node(f"d{y.op}", (d, y), width=y.width),)
+
+
+def _of_division(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
+    by = graph.apply("div", d, y.args[1])
+    return by, graph.apply("neg", graph.apply("mul", by, y))
+
+
+DERIVATIVES: dict[str, Callable[[Graph, Node, Node], tuple[Node, ...]]] = {
+    "add": lambda graph, y, d: (d, d),
+    "sub": lambda graph, y, d: (d, graph.apply("neg", d)),
+    "mul": lambda graph, y, d: (graph.apply("mul", d, y.args[1]), graph.apply("mul", d, y.args[0])),
+    "div": _of_division,
+    "neg": lambda graph, y, d: (graph.apply("neg", d),),
+    "oneminus": lambda graph, y, d: (graph.apply("neg", d),),
+    "sigmoid": _by_result,
+    "tanh": _by_result,
+    "relu": _by_result,
+    "abs": lambda graph, y, d: (graph.node("dabs", (d, y.args[0]), width=y.width),),
+    "exp": lambda graph, y, d: (graph.apply("mul", d, y),),
+    "log": lambda graph, y, d: (graph.apply("div", d, y.args[0]),),
+    "sqrt": lambda graph, y, d: (graph.apply("div", graph.apply("mul", d, graph.const(0.5)), y),),
+}
+"""(graph, y, the derivative of y) -> the derivatives of its arguments."""

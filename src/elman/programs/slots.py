@@ -1,0 +1,81 @@
+"""Storage that slots share: what is saved for one step and row is overwritten as soon as nothing reads it."""
+
+from elman.programs.emitter import operands
+from elman.programs.plan import Instruction, Operand, Piece, Plan
+
+
+def share_slots(plan: Plan, pinned: set[int]) -> None:
+    """Gives slots that are never needed together the same storage.
+
+    Time is counted in instructions over the forward and the backward step of one row. A slot whose last
+    reader is the very instruction that writes another one may be overtaken by it: instructions work element
+    by element. The vectors that a product reads stay until its stage ends, the pinned ones for ever.
+    """
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+
+    def seen(slot: int, time: int) -> None:
+        first.setdefault(slot, time)
+        last[slot] = time
+
+    for slot in (
+        *(slot for product in plan.hoisted for slot in product.slots),
+        *(p.slot for p in plan.pieces),
+    ):
+        seen(slot, -1)
+    time = 0
+    for stages in (plan.forward, plan.backward):
+        for stage in stages:
+            for step in stage.code:
+                time += 1
+                for kind, which in (*operands(step), step.target):
+                    if kind == "slot":
+                        seen(which, time)
+            if (
+                stages is plan.forward
+                and stage.product >= 0
+                and plan.products[stage.product].source[0] == "slot"
+            ):
+                seen(plan.products[stage.product].source[1], time)
+        time += 1
+        if stages is plan.forward and plan.output[0] == "slot":
+            seen(plan.output[1], time)
+    last.update((slot, time + 1) for slot in pinned)
+
+    widths: list[int] = []
+    until: list[int] = []
+    place: dict[int, int] = {}
+    for slot in sorted(first, key=lambda slot: (first[slot], slot)):
+        width = plan.slots[slot]
+        fits = [
+            i for i, end in enumerate(until) if widths[i] == width and end <= first[slot] and first[slot] >= 0
+        ]
+        if not fits:
+            widths.append(width)
+            until.append(0)
+            fits = [len(widths) - 1]
+        # The one that was freed last: for a gate's derivative the gate itself, which is still in the cache.
+        place[slot] = max(fits, key=lambda i: until[i])
+        until[place[slot]] = last[slot]
+    _rename(plan, place)
+    plan.slots = widths
+
+
+def _rename(plan: Plan, place: dict[int, int]) -> None:
+    def new(operand: Operand) -> Operand:
+        return ("slot", place[operand[1]]) if operand[0] == "slot" else operand
+
+    for product in (*plan.products, *plan.hoisted):
+        product.source = new(product.source)
+        product.slots = [place[slot] for slot in product.slots]
+        product.gradients = [place[slot] for slot in product.gradients]
+    plan.pieces = [
+        Piece(p.which, p.start, p.width, place[p.slot], place[p.gradient] if p.gradient >= 0 else -1)
+        for p in plan.pieces
+    ]
+    for stage in (*plan.forward, *plan.backward):
+        stage.code = [
+            Instruction(step.op, new(step.target), *(new(operand) for operand in operands(step)))
+            for step in stage.code
+        ]
+    plan.output = new(plan.output)
