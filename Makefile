@@ -38,7 +38,7 @@ test: $(STAMP) ## run the tests
 lint: $(STAMP) ## ruff and pyrefly
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary none
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary=none
 
 format: $(STAMP) ## let ruff lay out the code and sort the imports
 	$(BIN)/ruff check --select I --fix .

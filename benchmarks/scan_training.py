@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from elman.scan import scan
 
-KINDS: dict[str, tuple[type[Cell], type[nn.RNNBase], int]] = {
+KINDS: dict[str, tuple[type[Cell], Callable[[int, int], nn.RNNBase], int]] = {
     "LSTM": (LSTMCell, nn.LSTM, 4),
     "GRU": (GRUCell, nn.GRU, 3),
     "RNN": (ElmanCell, nn.RNN, 1),

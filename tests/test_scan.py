@@ -95,7 +95,7 @@ class TestChoice:
 
     def test_what_is_not_to_be_had_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(
-            KernelError, match="LSTMCell: torch's LSTM has no peepholes; use auto or reference"
+            KernelError, match="LSTMCell: torch's LSTM has no peepholes; use auto, native or reference"
         ):
             scan(LSTMCell(3, 2, peepholes=True).double(), INPUTS, kernels="torch")
         with pytest.raises(KernelError, match=r"GRUCell: .*native.*; use auto, torch or reference"):

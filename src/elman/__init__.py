@@ -12,7 +12,7 @@ from elman.errors import ElmanError
 from elman.layers import GRU, LSTM, RNN, Bidirectional
 from elman.padded import Padded
 from elman.predict import evaluate, load
-from elman.scan import scan
+from elman.scan import choose, scan
 
 __version__ = version("elman")
 
@@ -25,6 +25,7 @@ __all__ = [
     "ElmanError",
     "Padded",
     "Stack",
+    "choose",
     "evaluate",
     "load",
     "scan",

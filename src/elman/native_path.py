@@ -199,7 +199,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
         sequences, tensors = ctx.sequences, ctx.saved_tensors
         # Backward writes over what forward saved; a second pass over a retained graph begins with a second
         # forward.
@@ -232,10 +232,6 @@ def _biases(tensors: Sequence[Tensor], product: Product) -> Tensor | None:
         return _rows(tensors, places, product.width)
     zero = tensors[0].new_zeros(product.width)
     return torch.cat([zero if bias < 0 else tensors[bias][row : row + product.width] for bias, row in places])
-
-
-# -- plans as numbers
-# ----------------------------------------------------------------------------------------------
 
 
 class _Keyed:

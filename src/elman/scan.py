@@ -53,21 +53,20 @@ def _choose(
         return Choice("layers", "each of its cells is chosen for itself"), None
     if mode == "reference":
         return Choice("reference", "asked for"), None
-    lacks: list[str] = []
-    if mode in ("auto", "native"):
-        try:
-            traced = _read(cell, mode, inputs, state, compute)
-            return Choice("native", "its step was read and cut into stages"), traced
-        except native_path.Untraceable as error:
-            lacks.append(f"native: {error}")
-            if mode == "native":
-                raise KernelError(f"{type(cell).__name__}: {error}; use auto, torch or reference") from error
     lack = torch_path.lacks(cell)
-    if lack is None:
-        return Choice("torch", "; ".join(["torch has a kernel for it", *lacks])), None
+    # What torch has stays with torch on auto until the engine is shown to be faster at every shape.
+    if mode in ("auto", "torch") and lack is None:
+        return Choice("torch", "torch has a kernel for it"), None
     if mode == "torch":
-        raise KernelError(f"{type(cell).__name__}: {lack}; use auto or reference")
-    return Choice("reference", "; ".join([lack, *lacks])), None
+        raise KernelError(f"{type(cell).__name__}: {lack}; use auto, native or reference")
+    try:
+        return Choice("native", "its step was read and cut into stages"), _read(
+            cell, mode, inputs, state, compute
+        )
+    except native_path.Untraceable as error:
+        if mode == "native":
+            raise KernelError(f"{type(cell).__name__}: {error}; use auto, torch or reference") from error
+        return Choice("reference", f"{lack}; native: {error}"), None
 
 
 def _read(

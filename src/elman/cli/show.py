@@ -24,6 +24,16 @@ from elman.tasks.language_predictor import LanguagePredictor
 from elman.train.memory import GIB, available_memory
 
 
+OTHER_FORMS: list[tuple[str, dict[str, Any]]] = [
+    ("elman", {"nonlinearity": "sigmoid"}),
+    ("gru", {"reset": "before"}),
+    ("gru", {"update": "write"}),
+    ("lstm", {"peepholes": True}),
+    ("lstm", {"projection": 1}),
+]
+"""What `elman doctor` shows beside each cell with its defaults: forms that may be computed in another way."""
+
+
 def info_command(run: RunFolder, json: AsJson = False) -> None:
     """Tell what a run folder holds: task, settings, data, progress, checkpoints."""
     folder = Run(run)
@@ -118,9 +128,11 @@ def doctor_command(json: AsJson = False) -> None:
         "ELMAN_DATA": os.environ.get("ELMAN_DATA", "not set"),
     }
     paths = []
-    for name, kind in CELLS.items():
-        choice = choose(kind(1, 1))
-        paths.append({"cell": name, "path": choice.path, "reason": choice.reason})
+    forms = [(name, {}) for name in CELLS] + OTHER_FORMS
+    for name, options in forms:
+        choice = choose(CELLS[name](2, 2, **options))
+        shown = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
+        paths.append({"cell": shown, "path": choice.path, "reason": choice.reason})
     if json:
         say_json({**content, "cells": paths})
         return

@@ -360,11 +360,15 @@ def _save(training: _Training, after: str = "") -> None:
 
 @contextmanager
 def _signals(stop: _Stop) -> Iterator[_Stop]:
-    """SIGTERM and SIGINT ask for a stop; a second one ends the process. Only the main thread listens."""
+    """SIGTERM and SIGINT ask for a stop; a second one ends the process. Only the main thread listens.
+
+    One that is ignored stays so: a process in the background is not to be stopped by Ctrl-C.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {n: handler for n, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.reason = signal.Signals(number).name
