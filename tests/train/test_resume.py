@@ -87,6 +87,17 @@ def _no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda handle: None)
 
 
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """Signals as in the foreground of a terminal, whatever started the tests."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_text(tmp_path_factory.mktemp("text"))
@@ -199,6 +210,12 @@ def test_a_second_signal_ends_the_process_and_loses_nothing_saved(
     assert Run(run).checkpoints()[-1].name == "update-00000008"
     resume_small(text, run)
     check_same(run, whole)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(text: Path, tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert train_small(text, tmp_path / "run", PLAIN, StopAt((2,), number=signal.SIGINT)).reason == "finished"
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 class Clock(Reporter):
