@@ -1,4 +1,4 @@
-"""What tests share: two torch threads at most, hypothesis without a clock, and the folder of data sets."""
+"""What tests share: one torch thread, hypothesis without a clock, and the folder of data sets."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Threads that wait for each other over tiny tensors cost more than they bring, above all on busy cores.
+torch.set_num_threads(1)
 
 # No deadline: no test depends on how fast the machine is. In CI the examples are the same in each run.
 settings.register_profile("elman", deadline=None, derandomize=bool(os.environ.get("CI")))

@@ -23,7 +23,6 @@ from elman.tasks.config import settings_table
 from elman.tasks.language_predictor import LanguagePredictor
 from elman.train.memory import GIB, available_memory
 
-
 OTHER_FORMS: list[tuple[str, dict[str, Any]]] = [
     ("elman", {"nonlinearity": "sigmoid"}),
     ("gru", {"reset": "before"}),
