@@ -147,7 +147,9 @@ def test_tied_weights_are_one_parameter_with_both_gradients() -> None:
     assert torch.allclose(gradient, both, rtol=1e-12)
 
 
-def test_a_lower_precision_is_for_training_alone() -> None:
+def test_a_lower_precision_is_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELMAN_KERNELS", "torch")  # whose kernels alone have it
+
     def model(compute: torch.dtype | None) -> LanguageModel:
         torch.manual_seed(0)
         return LanguageModel(5, [LSTMCell(4, 4)], embedding=4, compute=compute)

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from elman.cells import State
 from elman.errors import ConfigError
 from elman.models.language_model import LanguageModel
 from elman.search.beam import Hypothesis, beam_search
@@ -87,10 +89,19 @@ def test_a_beam_of_one_is_greedy() -> None:
     assert found.ids == tuple(ids)
 
 
-def test_the_beam_is_wide_enough_where_nothing_is_said() -> None:
-    model = small(5, seed=1)
-    assert search(model, length=4, best=3) == search(model, length=4, best=3, beam=12)
-    assert search(model, length=4, best=1) == search(model, length=4, best=1, beam=8)
+@pytest.mark.parametrize(("best", "width"), [(1, 8), (2, 8), (3, 12), (5, 20)])
+def test_the_beam_where_nothing_is_said(best: int, width: int) -> None:
+    model = small(7, seed=1)
+    rows = []
+
+    def step(ids: Tensor, state: State) -> tuple[Tensor, State]:
+        rows.append(len(ids))
+        return model.step(ids, state)
+
+    with torch.no_grad():
+        found = beam_search(step, model.prior(1), model.initial_state(1), length=4, best=best)
+    assert rows == [7, width, width]
+    assert found == search(model, length=4, best=best, beam=width)
 
 
 def test_fewer_sequences_than_were_asked_for() -> None:

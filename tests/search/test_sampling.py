@@ -71,6 +71,8 @@ def test_equal_symbols_are_kept_in_order() -> None:
     assert Sampling(top_p=0.51).probabilities(four)[0].count_nonzero() == 3
     assert Sampling(top_p=1.0).probabilities(four)[0].tolist() == [0.25] * 4
     assert Sampling(0.0).probabilities(four).tolist() == [[1, 0, 0, 0]]
+    # The part p is of what top_k has left.
+    assert Sampling(top_k=2, top_p=0.5).probabilities(four).tolist() == [[1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-308, 5e-324])
