@@ -470,6 +470,19 @@ class TestBuilding:
         ):
             assert needed(**{"model__hidden": 64, **more}) > least
 
+    def test_memory_of_a_model_that_is_not_there_yet(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task = begun([file], {"model.hidden": 64, "train.window": 200})
+        needed = {}
+        for mode in ("auto", "torch", "native", "reference"):
+            monkeypatch.setenv("ELMAN_KERNELS", mode)
+            with torch.device("meta"):
+                empty = task.build()
+            needed[mode] = task.memory(empty)
+            assert needed[mode] == task.memory(task.build())
+        assert needed["auto"] == needed["torch"] < needed["native"] == needed["reference"]
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

@@ -16,14 +16,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from elman import counter
+from elman import counter, kernels
 from elman.cells import CELLS, Cell, State, detach
 from elman.data.codec import ByteCodec, CharacterCodec, Codec, WordCodec, codec_from_json
 from elman.data.readers import ContiguousReader
 from elman.data.text import Corpus, Document, encode_documents, read_document, split_corpus
 from elman.errors import ConfigError, DataError
 from elman.models.language_model import LanguageModel
-from elman.scan import choose
 from elman.tasks.base import Examples, Outcome, Settings, Stopped, Task, TrainSettings
 from elman.tasks.language_loss import (
     EVALUATE_STREAMS,
@@ -36,6 +35,7 @@ from elman.tasks.language_loss import (
     span,
 )
 from elman.tasks.language_predictor import LanguagePredictor
+from elman.torch_path import lacks
 
 
 class DataSettings(Settings):
@@ -205,7 +205,9 @@ class LanguageModelTask(Task):
         # torch's kernel or one by one, and those of dropout around it. Arrays of V: one-hot input, logits,
         # loss, gradients.
         weights = 8 * sum(parameter.numel() for parameter in model.parameters())
-        layers = sum((16 if choose(cell).path == "torch" else 40) * cell.hidden_size for cell in sizes)
+        # Not by `choose`: the model that is measured may be on no device at all, where no kernel serves.
+        fused = kernels.mode() in ("auto", "torch")
+        layers = sum((16 if fused and not lacks(cell) else 40) * cell.hidden_size for cell in sizes)
         step = layers + 20 * max(cell.output_size for cell in sizes) + 7 * symbols
         learnt = (train.backward or train.window) * train.batch * step
         valid = len(self.corpora()[1])
