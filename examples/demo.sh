@@ -30,7 +30,7 @@ options=(-o "$run")
 if [ -d "$run" ]; then
     options+=(--resume)
 else
-    options+=(-s model.hidden=256 -s train.updates=600 -s train.evaluate_every=200 -s train.learning_rate=5e-3)
+    options+=(-s model.hidden=256 -s train.updates=600 -s train.evaluate_every=300 -s train.learning_rate=5e-3)
 fi
 show "elman train language-model $library/*.py ${options[*]}   (${#files[@]} files)"
 elman train language-model "${files[@]}" "${options[@]}"
