@@ -423,6 +423,16 @@ def test_later_records_are_dropped(run: Run) -> None:
     assert leftovers(run.path) == []
 
 
+def test_a_cut_line_is_dropped_where_nothing_else_is(run: Run) -> None:
+    """Or the next record would be written behind it."""
+    save(run, 1)
+    with run.metrics_path.open("ab") as file:
+        file.write(b'{"kind": "tr')
+    run.keep_records(1)
+    run.record({"kind": "train", "update": 2})
+    assert [record["update"] for record in run.records()] == [1, 2]
+
+
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.rename", "pathlib.Path.open"])
 def test_records_stay_where_dropping_is_refused(call: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for update in (1, 2, 3):

@@ -10,8 +10,8 @@ PLAN is a JSON list of lives. Each names its run in FOLDER and the moment of its
     {"held": true}      in the middle of a save, when another life has been refused the run
     {}                  none: it trains to the end; the first life must be such, to count by
 
-    {}                  none: it trains to the end; the first life is such a one, to count by
-and computes nothing: threads of a computation would not survive the fork.
+Each life is a fork of this process, which loads torch once and computes nothing: threads of a computation
+would not survive the fork.
 """
 
 import json
@@ -123,10 +123,12 @@ def held(text: Path, run: Path) -> int:
     os.read(reading, 1)
     before = sorted(leftovers(run))
     refused = os.waitpid(fork(second), 0)[1]
-    assert os.waitstatus_to_exitcode(refused) == REFUSED, "two processes trained one run"
-    assert sorted(leftovers(run)) == before, "the second touched what the first was writing"
+    after = sorted(leftovers(run))
     os.kill(first, signal.SIGKILL)
-    return os.waitpid(first, 0)[1]
+    status = os.waitpid(first, 0)[1]
+    assert os.waitstatus_to_exitcode(refused) == REFUSED, "two processes trained one run"
+    assert after == before, "the second touched what the first was writing"
+    return status
 
 
 def report(run: Path, status: int) -> dict[str, Any]:
