@@ -313,6 +313,8 @@ def test_a_cell_that_looks_at_its_numbers(text: Path, tmp_path: Path) -> None:
         ("tagger", {}, {}, ConfigError, "expected one of language-model, got 'tagger'"),
         ("language-model", {"model.hiden": 3}, {}, ConfigError, "unknown key 'model.hiden'.*model.hidden"),
         ("language-model", {"model.hidden": 0}, {}, ConfigError, "model.hidden"),
+        ("language-model", {"model.layers": 10**9}, {}, ConfigError, "model.layers: .* 1000"),
+        ("language-model", {"train.seed": 2**63}, {}, ConfigError, "train.seed"),
         ("language-model", {"model.cell": "transformer"}, {}, ConfigError, "model.cell: expected one of"),
         ("language-model", {"model.cell": "mine:Cell"}, {}, ConfigError, "model.cell"),
         ("language-model", {"model.options": {"colour": 1}}, {}, ConfigError, "model.options"),

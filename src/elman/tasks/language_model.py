@@ -58,7 +58,7 @@ class ModelSettings(Settings):
         default_factory=dict, description="of the cell, such as {peepholes = true}"
     )
     hidden: int = Field(256, ge=1, description="units of a layer")
-    layers: int = Field(2, ge=1, description="on top of each other")
+    layers: int = Field(2, ge=1, le=1000, description="on top of each other")
     embedding: int | None = Field(
         None, ge=0, description="size of a symbol's row; 0: one-hot; default: hidden"
     )
