@@ -42,7 +42,9 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 class TrainSettings(Settings):
     """How any task is trained. Everything that depends on progress counts updates, never time."""
 
-    seed: int = Field(1, ge=0, lt=2**63, description="of the first weights, the masks and the order of data")
+    seed: int = Field(
+        1, ge=0, lt=2**63, description="of the initial weights, the masks and the order of data"
+    )
     updates: int = Field(2000, ge=1, description="steps of the optimizer in all; the schedule ends there")
     batch: int = Field(32, ge=1, description="sequences (for language models: streams) learnt from at once")
     optimizer: Literal["sgd", "adagrad", "adam", "adamw"] = "adamw"
