@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from elman import counter
-from elman.cells.base import Cell, Combinator, Record, State
+from elman.cells.base import Cell, Combinator, Record, State, map_state
 from elman.errors import ConfigError, ShapeError
 
 
@@ -24,7 +24,7 @@ class StackState(NamedTuple):
 class Stack(Combinator):
     """Cells on top of each other, each fed with the outputs of the one below.
 
-        x_0 = D_0(x)        x_(l+1) = [x_l +] cell_l(D_l(x_l))        output = D_L(x_L)
+        x_0 = x        x_(l+1) = [x_l +] cell_l(D_l(x_l))        output = D_L(x_L)
 
     D is dropout: of the input (`dropout_in`), between layers (`dropout`), of the output (`dropout_out`), in
     training mode only. residual adds a layer's input to its output where the sizes allow it. Masks are a
@@ -90,7 +90,7 @@ class Stack(Combinator):
     def step(self, x: Tensor, state: StackState, record: Record | None = None) -> tuple[Tensor, StackState]:
         layers = []
         for layer, (cell, inner) in enumerate(zip(self.cells, state.layers, strict=True)):
-            prepared = _first(cell.prepare(self._drop(x, layer, state.step)[None]))
+            prepared = map_state(lambda part: part[0], cell.prepare(self._drop(x, layer, state.step)[None]))
             if record is not None and cell.records:
                 shown: Record = {}
                 output, inner = cell.step(prepared, inner, shown)
@@ -125,8 +125,3 @@ class Stack(Combinator):
 
     def _join(self, x: Tensor, output: Tensor) -> Tensor:
         return x + output if self.residual and x.shape == output.shape else output
-
-
-def _first(prepared: Tensor | tuple) -> Tensor | tuple:
-    """The slice at time 0 of what `prepare` returned."""
-    return prepared[0] if isinstance(prepared, Tensor) else tuple(_first(part) for part in prepared)

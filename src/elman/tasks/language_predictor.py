@@ -86,13 +86,7 @@ class LanguagePredictor(Predictor):
 
     def read(self, text: str, context: Context | None = None, name: str = "prompt") -> Context:
         """The context after `text`."""
-        context = context or self.start()
-        ids = self.codec.encode(text, name)
-        if not len(ids):
-            return context
-        with torch.no_grad():
-            logits, state = self.model(ids[:, None], context.state)
-        return Context(logits[-1], state, context.position + len(ids), int(ids[-1]))
+        return self._follow(text, context or self.start(), name)[2]
 
     def next(self, context: Context, best: int = 5) -> list[tuple[str, float]]:
         """The `best` likeliest next symbols with their probabilities."""
@@ -141,12 +135,8 @@ class LanguagePredictor(Predictor):
     def score(self, text: str, *, context: Context | None = None, name: str = "text") -> Score:
         """The log probability of each symbol of `text` given those before it (the first: under the prior)."""
         context = context or self.start()
-        ids = self.codec.encode(text, name)
-        with torch.no_grad():
-            logits, _ = self.model(ids[:, None], context.state)
-        expected = torch.cat([context.logits, logits[:-1, 0]]) if len(ids) else context.logits[:0]
-        log_probs = expected.double().log_softmax(1).gather(1, ids[:, None])[:, 0]
-        return Score(text, tuple(self.codec.symbols[int(index)] for index in ids), tuple(log_probs.tolist()))
+        ids, logits, _ = self._follow(text, context, name)
+        return self._score(text, context, ids, logits)
 
     def compare(self, texts: Sequence[str], *, context: Context | None = None) -> list[Score]:
         """The scores of texts, the likeliest first: minimal pairs, as 'kniha o mně' and 'kniha o mě'."""
@@ -184,7 +174,11 @@ class LanguagePredictor(Predictor):
 
     def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:
         """For each text its log probability, its rank, the likeliest next symbols, and each symbol's own."""
-        scores = [self.score(text, name=f"input {row}") for row, text in enumerate(inputs, 1)]
+        start, scores, ends = self.start(), [], []
+        for row, text in enumerate(inputs, 1):
+            ids, logits, end = self._follow(text, start, f"input {row}")
+            scores.append(self._score(text, start, ids, logits))
+            ends.append(end)
         order = sorted(range(len(scores)), key=lambda row: -scores[row].log_prob)
         return [
             {
@@ -193,13 +187,28 @@ class LanguagePredictor(Predictor):
                 "nats": score.nats,
                 "symbols": len(score.log_probs),
                 "rank": order.index(row) + 1,
-                "next": [{"symbol": s, "probability": p} for s, p in self.next(self.read(score.text), best)],
+                "next": [{"symbol": s, "probability": p} for s, p in self.next(ends[row], best)],
                 "each": [
                     {"symbol": s, "log_prob": p} for s, p in zip(score.symbols, score.log_probs, strict=True)
                 ],
             }
             for row, score in enumerate(scores)
         ]
+
+    def _follow(self, text: str, context: Context, name: str) -> tuple[Tensor, Tensor, Context]:
+        """Goes through a text once: ids (L,), the logits (L, V) after each, and the context at its end."""
+        ids = self.codec.encode(text, name)
+        if not len(ids):
+            return ids, context.logits[:0], context
+        with torch.no_grad():
+            logits, state = self.model(ids[:, None], context.state)
+        return ids, logits[:, 0], Context(logits[-1], state, context.position + len(ids), int(ids[-1]))
+
+    def _score(self, text: str, context: Context, ids: Tensor, logits: Tensor) -> Score:
+        """The score of what `_follow` went through from `context`."""
+        expected = torch.cat([context.logits, logits])[: len(ids)]
+        log_probs = expected.double().log_softmax(1).gather(1, ids[:, None])[:, 0]
+        return Score(text, tuple(self.codec.symbols[int(index)] for index in ids), tuple(log_probs.tolist()))
 
     def _draw(
         self,

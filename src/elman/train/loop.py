@@ -131,7 +131,7 @@ def train(
     if minutes is not None and not minutes > 0:
         raise ConfigError(f"minutes: expected more than 0, got {minutes}")
     folder, bound = (
-        _reopen(run, task, files, settings or {}, preset, config, notify)
+        _reopen(run, task, files, settings or {}, preset, config, cell, notify)
         if resume
         else _begin(run, task, files, settings or {}, preset, config, cell, notify)
     )
@@ -177,6 +177,7 @@ def _reopen(
     settings: Mapping[str, Any],
     preset: str | None,
     config: str | Path | None,
+    cell: type[Cell] | None,
     notify: Callable[[str], None],
 ) -> tuple[Run, Task]:
     """An existing run with its own settings; raises ConfigError where others were given."""
@@ -198,6 +199,7 @@ def _reopen(
         )
     for entry, path in zip(task.files, files, strict=False):
         entry["path"] = str(Path(path).absolute())
+    _check_size(task, cell)
     return folder, task
 
 
@@ -224,7 +226,6 @@ def _check_size(task: Task, cell: type[Cell] | None) -> None:
 def _assemble(run: Run, task: Task, cell: type[Cell] | None, reporter: Reporter) -> _Training:
     """The model, the optimizer and where training stands: at the start, or at the newest checkpoint."""
     settings = task.config.train
-    _check_size(task, cell)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = task.build(cell)
