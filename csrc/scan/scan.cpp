@@ -2,116 +2,38 @@
 // machine; the work itself is in worker.h.
 #include "scan.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <atomic>
-#include <barrier>
-#include <cstdlib>
-#include <mutex>
-#include <new>
 #include <numeric>
-#include <thread>
 
+#include "../machine/instructions.h"
+#include "../machine/storage.h"
+#include "../machine/threads.h"
 #include "plan.h"
 
 namespace elman {
 
-#if defined(ELMAN_HAS_AVX512)
-namespace avx512 { extern const Kernels kernels; }
-#endif
+namespace baseline { extern const Kernels kernels; }
 #if defined(ELMAN_HAS_AVX2)
 namespace avx2 { extern const Kernels kernels; }
 #endif
-namespace baseline { extern const Kernels kernels; }
+#if defined(ELMAN_HAS_AVX512)
+namespace avx512 { extern const Kernels kernels; }
+#endif
 
 namespace {
 
-// -- instruction sets ------------------------------------------------------------------------------------------------
-
-std::vector<const Kernels*> usable() {
-    std::vector<const Kernels*> found;
+const std::vector<const Kernels*>& versions() {
+    static const std::vector<const Kernels*> known = usable<Kernels>({
 #if defined(ELMAN_HAS_AVX512)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-        found.push_back(&avx512::kernels);
+        {Instructions::AVX512, &avx512::kernels},
 #endif
 #if defined(ELMAN_HAS_AVX2)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-        found.push_back(&avx2::kernels);
+        {Instructions::AVX2, &avx2::kernels},
 #endif
-    found.push_back(&baseline::kernels);
-    return found;
+        {Instructions::BASELINE, &baseline::kernels},
+    });
+    return known;
 }
-
-const Kernels& choose(const std::string& name) {
-    static const std::vector<const Kernels*> known = usable();
-    for (const Kernels* kernels : known)
-        if (name == kernels->name) return *kernels;
-    return *known.front();
-}
-
-// -- storage ---------------------------------------------------------------------------------------------------------
-
-constexpr std::size_t HUGE_PAGE = std::size_t(2) << 20;
-
-// Aligned storage that is kept for the next call: touching new pages costs as much as a step of the scan. At most
-// KEPT blocks wait. After a fork the lock may be held by a thread that the child does not have: it is only tried.
-class Pool {
-  public:
-    float* take(std::size_t floats, std::size_t& bytes) {
-        bytes = (floats * sizeof(float) + 4096) / 4096 * 4096;
-        if (bytes >= HUGE_PAGE) bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-        if (std::unique_lock lock(mutex, std::try_to_lock); lock) {
-            for (auto i = blocks.begin(); i != blocks.end(); ++i)
-                if (i->bytes >= bytes && i->bytes <= bytes + bytes / 2) {
-                    bytes = i->bytes;
-                    void* block = i->at;
-                    blocks.erase(i);
-                    return static_cast<float*>(block);
-                }
-        }
-        void* block = std::aligned_alloc(bytes >= HUGE_PAGE ? HUGE_PAGE : 4096, bytes);
-        if (!block) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-        if (bytes >= HUGE_PAGE) madvise(block, bytes, MADV_HUGEPAGE);
-#endif
-        return static_cast<float*>(block);
-    }
-    void give(float* block, std::size_t bytes) {
-        if (std::unique_lock lock(mutex, std::try_to_lock); lock) {
-            blocks.insert(blocks.begin(), {block, bytes});
-            if (blocks.size() <= KEPT) return;
-            block = blocks.back().at;
-            blocks.pop_back();
-        }
-        std::free(block);
-    }
-
-  private:
-    static constexpr std::size_t KEPT = 8;
-    struct Block {
-        float* at;
-        std::size_t bytes;
-    };
-    std::mutex mutex;
-    std::vector<Block> blocks;
-};
-
-Pool& pool() {
-    static Pool* one = new Pool;  // never destroyed: storage may come back after main has ended
-    return *one;
-}
-
-class Buffer {
-  public:
-    explicit Buffer(std::ptrdiff_t floats) : at(pool().take(std::size_t(floats), bytes)) {}
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { pool().give(at, bytes); }
-    std::size_t bytes = 0;
-    float* const at;
-};
 
 // -- rows ------------------------------------------------------------------------------------------------------------
 
@@ -214,39 +136,6 @@ std::vector<Segment> segments_of(const Rows& rows, const Product& product) {
 std::ptrdiff_t stride_for(std::ptrdiff_t rows) { return (rows + 31) / 64 * 64 + 33; }
 
 std::ptrdiff_t padded(int width, int lanes) { return (width + lanes - 1) / lanes * lanes; }
-
-// -- threads ---------------------------------------------------------------------------------------------------------
-
-// Runs `work(thread, barrier)` on `count` threads, this one among them. They live for one call: starting one takes
-// some tens of microseconds, and there is nothing for a fork to find in a wrong state. None begins before all are
-// there, since each waits for the others later.
-template <class Work>
-void in_parallel(int count, const Work& work) {
-    enum { WAIT, GO, LEAVE };
-    std::barrier<> barrier(count);
-    std::atomic<int> start{WAIT};
-    std::vector<std::thread> others;
-    others.reserve(count);
-    auto join = [&] {
-        start.notify_all();
-        for (std::thread& other : others) other.join();
-    };
-    try {
-        for (int thread = 1; thread < count; thread++)
-            others.emplace_back([&, thread] {
-                start.wait(WAIT);
-                if (start == GO) work(thread, barrier);
-            });
-    } catch (...) {
-        start = LEAVE;
-        join();
-        throw;
-    }
-    start = GO;
-    start.notify_all();
-    work(0, barrier);
-    join();
-}
 
 template <class T>
 std::vector<T*> pointers(const Pointers& numbers) {
@@ -427,7 +316,7 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
                                     const Pointers& final_states) {
     const Plan& plan = owner.plan();
     auto saved = std::make_unique<SavedStore>();
-    saved->kernels = &choose(name);
+    saved->kernels = &choose(versions(), name);
     saved->rows = rows_of(batch);
     saved->columns = batch.columns;
     const int lanes = saved->kernels->lanes;
@@ -499,7 +388,7 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
 
 std::vector<std::string> scan_kernels() {
     std::vector<std::string> names;
-    for (const Kernels* kernels : usable()) names.emplace_back(kernels->name);
+    for (const Kernels* kernels : versions()) names.emplace_back(kernels->name);
     return names;
 }
 

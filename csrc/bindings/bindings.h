@@ -1,0 +1,10 @@
+// The border between Python and C++: csrc/bindings is all that knows Python. Python validates, C++ trusts.
+// A family of kernels has one file here, and one line in module.cpp.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+void bind_scan(nanobind::module_& module);

@@ -1,0 +1,31 @@
+//   scan_kernels()      the versions of the scan that can run here, widest first
+//   ScanPlan            a cell's plan; scan_forward and scan_backward run it (scan/scan.h)
+#include "scan/scan.h"
+
+#include "bindings.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+void bind_scan(nb::module_& module) {
+    using elman::Pointers;
+    module.def("scan_kernels", &elman::scan_kernels, "Versions of the scan that can run here, widest first.");
+    nb::class_<elman::ScanPlan>(module, "ScanPlan", "A cell's stages and programs, as elman.native_path writes them.")
+        .def(nb::init<const std::vector<int>&, const std::vector<float>&>(), "numbers"_a, "constants"_a);
+    nb::class_<elman::Saved>(module, "ScanSaved", "What a scan forward leaves for the one backward that may use it.");
+    module.def(
+        "scan_forward",
+        [](const elman::ScanPlan& plan, int time, int size, int threads, bool reverse, std::uintptr_t lengths,
+           const std::vector<int>& columns, const std::string& kernels, const Pointers& inputs, const Pointers& weights,
+           const Pointers& biases, const Pointers& params, const Pointers& states, std::uintptr_t output,
+           const Pointers& final_states) {
+            return elman::scan_forward(plan, {time, size, threads, reverse, lengths, columns}, kernels, inputs, weights,
+                                       biases, params, states, output, final_states);
+        },
+        "plan"_a, "time"_a, "size"_a, "threads"_a, "reverse"_a, "lengths"_a, "columns"_a, "kernels"_a, "inputs"_a,
+        "weights"_a, "biases"_a, "params"_a, "states"_a, "output"_a, "final_states"_a,
+        nb::call_guard<nb::gil_scoped_release>(), "A whole sequence forward, all arrays as addresses of float32.");
+    module.def("scan_backward", &elman::scan_backward, "plan"_a, "saved"_a, "inputs"_a, "weights"_a, "params"_a,
+               "d_output"_a, "d_final"_a, "d_inputs"_a, "d_weights"_a, "d_biases"_a, "d_params"_a, "d_states"_a,
+               nb::call_guard<nb::gil_scoped_release>(), "Its derivatives; what was saved is used up.");
+}
