@@ -1,9 +1,9 @@
 """Times of rivals in one interleaved run, and the tables of their ratios.
 
-Every rival does the same work in turn, round after round, so that what else the machine does reaches them all; the
-order is turned round at every other round. A ratio is taken within a round and its median over the rounds is
-quoted, with the least and the most seen. One round more is run first and not counted: it pays for caches, threads
-and compilation.
+Every rival does the same work in turn, round after round, so that what else the machine does reaches them
+all; the order is turned round at every other round. A ratio is taken within a round and its median over the
+rounds is quoted, with the least and the most seen. One round more is run first and not counted: it pays for
+caches, threads and compilation.
 """
 
 import platform
@@ -41,7 +41,9 @@ class Ratio:
         return f"{self.median:.2f} ({self.least:.2f}-{self.most:.2f})"
 
 
-def interleaved(rivals: Mapping[str, Callable[[], object]], rounds: int = 7, calls: int = 1) -> dict[str, Times]:
+def interleaved(
+    rivals: Mapping[str, Callable[[], object]], rounds: int = 7, calls: int = 1
+) -> dict[str, Times]:
     """The wall time of one call of every rival in each round.
 
     calls: how often a rival is called in a round, for work that is too short for the clock.
@@ -73,4 +75,5 @@ def conditions() -> str:
             name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):  # another system, or a processor that does not tell its name
         pass
-    return f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}"
+    threads, python = torch.get_num_threads(), platform.python_version()
+    return f"{name}, {threads} threads, Python {python}, torch {torch.__version__}"
