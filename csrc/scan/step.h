@@ -1,0 +1,110 @@
+// One stage at one step: its product, and its program on the tile.
+//
+// Included inside the namespace of the instruction set.
+
+struct Base {  // an operand of a stage at one step
+    float* at;
+    ptrdiff_t block;  // floats to the next unit block
+    int row, step;    // floats to the next row: of the tile, of the operand
+};
+
+struct Step {
+    const Call& call;
+    const Share& share;
+    const Layout& at;
+    float* scratch;
+    int t;
+    float *carry, *pass;
+
+    // Where the part of `width` after `places` others begins in a part of the scratch with one vector an element.
+    ptrdiff_t vector(const int* widths, int place) const {
+        ptrdiff_t floats = 0;
+        for (int i = 0; i < place; i++) floats += ptrdiff_t(share.elements) * blocks(widths[i]) * L;
+        return floats;
+    }
+    float* state(int which, int later) const {
+        return call.states + call.state_at[which] + (share.first_state + share.start_state[t + later]) * L;
+    }
+    float* slot(int which, int later) const {
+        return call.slots + call.slot_at[which] + (share.first + share.start[t + later]) * L;
+    }
+    Base operand(const Operand& operand) const {
+        const Plan& plan = *call.plan;
+        const int which = operand.which;
+        const ptrdiff_t own = ptrdiff_t(share.elements) * L;
+        switch (operand.kind) {
+            case REG: return {scratch + at.reg + ptrdiff_t(which) * TILE_ROWS * L, 0, 0, L};
+            case ACC: return {scratch + at.acc + ptrdiff_t(which) * TILE_ROWS * L, 0, 0, L};
+            case SLOT: return {slot(which, 0), call.row_stride * L, L, L};
+            case BEFORE: return {state(which, 0), call.state_stride * L, L, L};
+            case AFTER: return {state(which, 1), call.state_stride * L, L, L};
+            case PARAM: return {call.params + call.param_at[which], L, 0, 0};
+            case TEMP: return {scratch + at.temp + vector(plan.temp_width, which), own, L, L};
+            case CARRY: return {carry + vector(plan.state_width, which), own, L, L};
+            case PASS: return {pass + vector(plan.state_width, which), own, L, L};
+            case DOUT: return {scratch + at.dout, own, L, L};
+            case PGRAD: {
+                ptrdiff_t before = 0;
+                for (int i = 0; i < which; i++) before += blocks(plan.param_width[i]) * L;
+                return {scratch + at.pgrad + before, L, 0, 0};
+            }
+            default: return {call.constants + ptrdiff_t(which) * L, 0, 0, 0};
+        }
+    }
+};
+
+constexpr int MOST_OPERANDS = 256;  // of one stage: Python refuses more
+
+// The program of a stage for one tile of rows and every unit block of a panel.
+static void run_tile(const Stage& stage, const Base* base, int panel, int units, int gates, int from, int rows) {
+    Place place[MOST_OPERANDS];
+    for (int unit = 0; unit < units; unit++) {
+        const int u = panel * units + unit;
+        if (u >= blocks(stage.width)) break;
+        for (int i = 0; i < stage.operands; i++) {
+            const Base& b = base[i];
+            const ptrdiff_t tile = stage.operand[i].kind == ACC ? ptrdiff_t(unit) * gates * TILE_ROWS * L : u * b.block;
+            place[i] = {b.at + tile + ptrdiff_t(from) * b.row, b.step};
+        }
+        run_program(stage.code, stage.instructions, place, rows);
+    }
+}
+
+// One stage at one step. `multiplied`: how many of the live rows the product has; for the others it is zero.
+static void run_stage(const Step& step, const Stage& stage, bool backward, int live, int multiplied) {
+    const Call& call = step.call;
+    Base base[MOST_OPERANDS];
+    for (int i = 0; i < stage.operands; i++) base[i] = step.operand(stage.operand[i]);
+    const Product* p = stage.product < 0 ? nullptr : &call.plan->product[stage.product];
+    const Shape shape = !p ? Shape(4, stage.width, 0) : backward ? backward_shape(*p) : forward_shape(*p);
+    const int gates = p ? shape.gates : 1, units = p ? shape.units : 1;
+    const int panels = p ? shape.panels : blocks(stage.width);
+    const float* packed = p ? call.packed + call.packed_at[stage.product] : nullptr;
+    Chunk chunk[MOST_CHUNKS];
+    const float* a = nullptr;
+    int chunks = 0;
+    if (p && backward) {
+        chunks = chunks_of_gradients(call, *p, chunk);
+        a = call.slots + (step.share.first + step.share.start[step.t + stage.late]) * L;
+    } else if (p) {
+        chunks = chunks_of_vector(p->size, p->kind == SLOT ? call.row_stride : call.state_stride, 0, chunk);
+        a = p->kind == SLOT ? step.slot(p->which, 0) : step.state(p->which, p->kind == AFTER);
+    }
+    float* acc = step.scratch + step.at.acc;
+    for (int panel = 0; panel < panels; panel++) {
+        for (int part = 0; part < 2; part++) {
+            const int begin = part ? multiplied : 0, end = part ? live : multiplied;
+            const int tiles = (end - begin + TILE_ROWS - 1) / TILE_ROWS;
+            for (int i = 0; i < tiles; i++) {
+                const int from = begin + (end - begin) * i / tiles;
+                const int rows = begin + (end - begin) * (i + 1) / tiles - from;
+                if (p && !part)
+                    multiply_panel(shape, packed, backward ? nullptr : packed + shape.size(), panel, a + from * L, chunk,
+                                   chunks, acc, TILE_ROWS * L, rows);
+                else if (p)
+                    __builtin_memset(acc, 0, sizeof(V) * shape.gates * shape.units * TILE_ROWS);
+                run_tile(stage, base, panel, units, gates, from, rows);
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+// The gradients of weights, biases and parameters: sums over the rows of all threads.
+//
+// Included inside the namespace of the instruction set.
+
+// A part of a product's columns over one chunk of rows: its weights' and its biases' gradients, added to.
+static void weight_part(const Call& call, const Product& p, const Shape& shape, int part, const Segment* segment,
+                        int segments, const float* a, ptrdiff_t block, float* sum, float* bias) {
+    const float* d[4];
+    static const float none[1] = {};
+    int known = 0;
+    for (int v = 0; v < shape.nv; v++) {
+        const int i = part % shape.parts * shape.nv + v;
+        const int u = part / shape.parts * shape.units + i / shape.gates;
+        const bool real = u < blocks(p.width);
+        // A vector past the last unit repeats the first one of the part: its sums are dropped.
+        d[v] = real ? call.slots + call.slot_at[p.gradients[i % shape.gates]] + u * call.row_stride * L : none;
+        if (real) known = v + 1;
+        if (!real) d[v] = d[0];
+    }
+    if (!known) return;
+    for (int v = 0; v < shape.nv; v++) {
+        V total{};
+        for (int s = 0; s < segments; s++)
+            for (int m = 0; m < segment[s].count; m++) total += load(d[v] + (segment[s].row + m) * L);
+        store(bias + v * L, load(bias + v * L) + total);
+    }
+    for (int u = 0; u < blocks(p.size); u++) {
+        float* to = sum + ptrdiff_t(u) * L * shape.nv * L;
+        const int units = least(L, p.size - u * L);
+        if (shape.nv == 4)
+            outer_units<4>(segment, segments, a + u * block, d, to, units);
+        else
+            outer_units<3>(segment, segments, a + u * block, d, to, units);
+    }
+}
+
+static void unpack_part(const Product& p, const Shape& shape, int part, const float* sum, const float* bias,
+                        float* weight, float* bias_to) {
+    for (int v = 0; v < shape.nv; v++) {
+        const int i = part % shape.parts * shape.nv + v, gate = i % shape.gates;
+        const int unit = (part / shape.parts * shape.units + i / shape.gates) * L;
+        const int count = p.width - unit < 0 ? 0 : least(L, p.width - unit);
+        for (int k0 = 0; k0 < p.size; k0 += 16)
+            for (int lane = 0; lane < count; lane++) {
+                float* to = weight + (ptrdiff_t(gate) * p.width + unit + lane) * p.size;
+                for (int k = k0; k < least(k0 + 16, p.size); k++) to[k] = sum[(ptrdiff_t(k) * shape.nv + v) * L + lane];
+            }
+        if (bias_to)
+            for (int lane = 0; lane < count; lane++) bias_to[gate * p.width + unit + lane] = bias[v * L + lane];
+    }
+}
+
+// Each thread has its own columns of every weight, and all the rows.
+static void weight_gradients(const Call& call, int thread, int which) {
+    const Plan& plan = *call.plan;
+    const Product& p = product_of(call, which);
+    const Layout at = layout(call, thread);
+    const Shape shape = forward_shape(p);
+    float* sums = call.scratch[thread] + at.weight;
+    float* biases = sums + shape.size();
+    const int parts = shape.panels * shape.parts;
+    const int begin = parts * thread / call.threads, end = parts * (thread + 1) / call.threads;
+    __builtin_memset(sums + begin * shape.part_size(), 0, sizeof(float) * (end - begin) * shape.part_size());
+    __builtin_memset(biases + begin * shape.nv * L, 0, sizeof(V) * (end - begin) * shape.nv);
+    const Segment* segment = call.segments[which];
+    const int total = call.segment_count[which];
+    const bool lifted = which >= plan.products;
+    float* rows = call.scratch[thread] + at.rows;
+    for (int from = 0, to = 0; from < total; from = to) {
+        int count = 0;
+        while (to < total && (to == from || count + segment[to].count <= SUM_ROWS)) count += segment[to++].count;
+        const float* a = rows;
+        ptrdiff_t block = CHUNK_ROWS * L;
+        if (lifted) {
+            const Sequence& sequence = plan.sequence[p.which];
+            gather(call.input[sequence.input], call.input_size[sequence.input], sequence.start, sequence.size,
+                   call.outside + segment[from].row, count, rows, CHUNK_ROWS);
+        } else if (p.kind == SLOT) {
+            a = call.slots + call.slot_at[p.which];
+            block = call.row_stride * L;
+        } else {
+            a = call.states + call.state_at[p.which];
+            block = call.state_stride * L;
+        }
+        for (int part = begin; part < end; part++)
+            weight_part(call, p, shape, part, segment + from, to - from, a, block, sums + part * shape.part_size(),
+                        biases + part * shape.nv * L);
+    }
+    for (int part = begin; part < end; part++)
+        unpack_part(p, shape, part, sums + part * shape.part_size(), biases + part * shape.nv * L, call.d_weight[which],
+                    call.d_bias[which]);
+}
+
+static void gradients(const Call& call, int thread) {
+    const Plan& plan = *call.plan;
+    input_gradients(call, thread);
+    for (int which = 0; which < plan.products + plan.hoisted; which++) weight_gradients(call, thread, which);
+    if (thread) return;
+    ptrdiff_t place = 0;
+    for (int i = 0; i < plan.params; i++) {
+        for (int j = 0; j < plan.param_width[i]; j++) {
+            float sum = 0.0f;
+            for (int other = 0; other < call.threads; other++)
+                sum += call.scratch[other][layout(call, other).pgrad + place + j];
+            call.d_param[i][j] = sum;
+        }
+        place += blocks(plan.param_width[i]) * L;
+    }
+}
