@@ -2,41 +2,35 @@
 #pragma once
 
 #include <atomic>
-#include <barrier>
-#include <thread>
-#include <vector>
 
 namespace elman {
 
-// Runs `work(thread, barrier)` on `count` threads, this one among them. They live for one call: starting one takes
-// some tens of microseconds, and there is nothing for a fork to find in a wrong state. None begins before all are
-// there, since each waits for the others later.
+// All of `count` threads meet here, again and again. One that waits turns for some microseconds, for the others are
+// mostly near, and then sleeps, for they may not have a core.
+class Barrier {
+  public:
+    explicit Barrier(int count) : count(count), missing(count) {}
+    void arrive_and_wait();
+
+  private:
+    const int count;
+    std::atomic<int> missing;
+    std::atomic<unsigned> phase{0};
+};
+
+using Task = void (*)(const void* work, int thread, Barrier& barrier);
+
+void in_parallel(int count, Task task, const void* work);
+
+// Runs `work(thread, barrier)` on `count` threads, this one among them. They are torch's where there are such, for
+// those are awake, and for some time after each operation of torch they keep their cores; elsewhere, as in a forked
+// child, which does not have torch's, they are started for the call. Work does not throw.
 template <class Work>
 void in_parallel(int count, const Work& work) {
-    enum { WAIT, GO, LEAVE };
-    std::barrier<> barrier(count);
-    std::atomic<int> start{WAIT};
-    std::vector<std::thread> others;
-    others.reserve(count);
-    auto join = [&] {
-        start.notify_all();
-        for (std::thread& other : others) other.join();
-    };
-    try {
-        for (int thread = 1; thread < count; thread++)
-            others.emplace_back([&, thread] {
-                start.wait(WAIT);
-                if (start == GO) work(thread, barrier);
-            });
-    } catch (...) {
-        start = LEAVE;
-        join();
-        throw;
-    }
-    start = GO;
-    start.notify_all();
-    work(0, barrier);
-    join();
+    in_parallel(
+        count,
+        [](const void* given, int thread, Barrier& barrier) { (*static_cast<const Work*>(given))(thread, barrier); },
+        &work);
 }
 
 }  // namespace elman

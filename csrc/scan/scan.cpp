@@ -340,7 +340,7 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
     call.input = input.data(), call.weight = weight.data(), call.bias = bias.data(), call.param = param.data();
     call.state = state.data(), call.output = reinterpret_cast<float*>(output), call.final_state = final_state.data();
     const Kernels& kernels = *saved->kernels;
-    in_parallel(call.threads, [&](int thread, std::barrier<>& barrier) {
+    in_parallel(call.threads, [&](int thread, Barrier& barrier) {
         kernels.pack(call, thread, false);
         barrier.arrive_and_wait();
         kernels.forward(call, thread);
@@ -377,7 +377,7 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
     call.d_param = d_param.data(), call.d_state = d_state.data();
     call.segments = segments.data(), call.segment_count = counts.data();
     const Kernels& kernels = *saved.kernels;
-    in_parallel(call.threads, [&](int thread, std::barrier<>& barrier) {
+    in_parallel(call.threads, [&](int thread, Barrier& barrier) {
         kernels.pack(call, thread, true);
         barrier.arrive_and_wait();
         kernels.backward(call, thread);
