@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 RUN    ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench lint format reproduce clean
+.PHONY: help env demo test bench sanitize lint format reproduce clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,24 @@ demo: $(STAMP) ## about three minutes: train a character model on Python's own s
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest --quiet
 
+# A second environment that borrows the first one's packages: only the native module is another.
+WATCHED := .venv-sanitize
+SANITIZED_TESTS ?= tests/test_native_path.py
+$(WATCHED)/.installed: $(STAMP)
+	$(PYTHON) -m venv $(WATCHED)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(WATCHED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/packages.pth"
+	$(WATCHED)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --upgrade pip
+	$(WATCHED)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --build-constraint constraints.txt \
+		-C cmake.define.ELMAN_SANITIZE=address,undefined -C build-dir=build/sanitize --editable .
+	@touch $@
+
+# The interpreter itself is not watched: the sanitizer's library has to be there before it, and its leaks are not ours.
+sanitize: $(WATCHED)/.installed ## run the tests of the native kernels under the address and undefined-behaviour sanitizers
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(WATCHED)/bin/python -m pytest --quiet $(SANITIZED_TESTS)
+
 lint: $(STAMP) ## ruff and pyrefly
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
@@ -52,5 +70,5 @@ reproduce: ## list the commands that repeat the recorded results
 	@for file in reproduce/*.sh reproduce/kill_and_resume.py; do echo "PATH=$(BIN):\$$PATH $$file"; done
 
 clean: ## remove the environment, builds and caches; runs stay
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(WATCHED) build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
