@@ -93,6 +93,17 @@ static __attribute__((noinline)) void outer_tile(
         }
 }
 
+// sum[v * L], added to: the rows of d.
+template <int NV>
+static void sum_rows(const Segment* segment, int segments, const float* const* d, float* sum) {
+    V total[NV] = {};
+    for (int s = 0; s < segments; s++)
+        for (ptrdiff_t m = segment[s].row; m < segment[s].row + segment[s].count; m++)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v++) total[v] += load(d[v] + m * L);
+    for (int v = 0; v < NV; v++) store(sum + v * L, load(sum + v * L) + total[v]);
+}
+
 #define ELMAN_ROWS(nv, rows, call)                                   \
     switch (rows) {                                                  \
         case 1: call(1, nv); break;                                  \

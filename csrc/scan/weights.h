@@ -18,12 +18,10 @@ static void weight_part(const Call& call, const Product& p, const Shape& shape, 
         if (!real) d[v] = d[0];
     }
     if (!known) return;
-    for (int v = 0; v < shape.nv; v++) {
-        V total{};
-        for (int s = 0; s < segments; s++)
-            for (int m = 0; m < segment[s].count; m++) total += load(d[v] + (segment[s].row + m) * L);
-        store(bias + v * L, load(bias + v * L) + total);
-    }
+    if (shape.nv == 4)
+        sum_rows<4>(segment, segments, d, bias);
+    else
+        sum_rows<3>(segment, segments, d, bias);
     for (int u = 0; u < blocks(p.size); u++) {
         float* to = sum + ptrdiff_t(u) * L * shape.nv * L;
         const int units = least(L, p.size - u * L);
