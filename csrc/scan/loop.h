@@ -7,13 +7,14 @@ static void forward(const Call& call, int thread) {
     const Share& share = share_of(call, thread);
     const Layout at = layout(call, thread);
     float* scratch = call.scratch[thread];
-    lift(call, thread, scratch, at);
+    if (!call.symbols) lift(call, thread);
     for (int j = 0; j < plan.states; j++)
         gather(call.state[j], plan.state_width[j], 0, plan.state_width[j], share.element, share.elements,
                call.states + call.state_at[j] + share.first_state * L, call.state_stride);
     for (int t = 0; t < share.steps; t++) {
         const Step step{call, share, at, scratch, t, scratch + at.carry, scratch + at.pass};
         const int live = share.live[t];
+        if (call.symbols) exchange(call, share, t, call.table, false);
         for (int s = 0; s < plan.forward; s++) run_stage(step, plan.forward_stage[s], false, live, live);
         const Base output = step.operand({plan.output_kind, plan.output_which});
         scatter(output.at, output.block / L, live, call.outside + share.first + share.start[t], call.output,
@@ -39,14 +40,14 @@ static void first_state(const Call& call, int thread, float* scratch, const Layo
         const Product& p = plan.product[i];
         if (p.kind != BEFORE) continue;
         const Shape shape = backward_shape(p);
-        const int chunks = chunks_of_gradients(call, p, chunk), rows = share.live[0];
+        const int chunks = chunks_of_gradients(p, call.slot_at, call.row_stride, chunk), rows = share.live[0];
         const float* a = call.slots + (share.first + share.start[0]) * L;
         const Base to = step.operand({CARRY, p.which});
         for (int panel = 0; panel < shape.panels; panel++)
             for (int from = 0; from < rows; from += TILE_ROWS) {
                 const int count = least(TILE_ROWS, rows - from);
                 multiply_panel(shape, call.packed + call.packed_at[i], nullptr, panel, a + from * L, chunk, chunks,
-                               count, [&](int v) { return scratch + at.acc + v * TILE_ROWS * L; });
+                               scratch + at.acc, TILE_ROWS * L, count);
                 for (int v = 0; v < shape.units && panel * shape.units + v < blocks(p.size); v++)
                     for (int r = 0; r < count; r++) {
                         float* sum = to.at + (panel * shape.units + v) * to.block + (from + r) * L;
@@ -76,6 +77,8 @@ static void backward(const Call& call, int thread) {
                    step.operand({CARRY, j}).at, share.elements);
     }
     __builtin_memset(scratch + at.pgrad, 0, sizeof(float) * (at.rows - at.pgrad));
+    float* table = call.table + thread * call.table_size;
+    if (call.symbols) __builtin_memset(table, 0, sizeof(float) * call.table_size);
     for (int t = share.steps - 1; t >= 0; t--) {
         const Step step{call, share, at, scratch, t, carry, pass};
         const int live = share.live[t], later = share.live[t + 1];
@@ -85,17 +88,10 @@ static void backward(const Call& call, int thread) {
             const Stage& stage = plan.backward_stage[s];
             run_stage(step, stage, true, live, stage.late ? later : live);
         }
+        if (call.symbols) exchange(call, share, t, table, true);
         float* swap = carry;
         carry = pass;
         pass = swap;
     }
     first_state(call, thread, scratch, at, carry);
-    const int32_t* outside = call.outside + share.first;
-    for (int i = 0; i < plan.pieces; i++) {
-        const Piece& piece = plan.piece[i];
-        if (piece.gradient >= 0 && call.d_input[piece.input])
-            scatter(call.slots + call.slot_at[piece.gradient] + share.first * L, call.row_stride,
-                    int(share.start[share.steps]), outside, call.d_input[piece.input], call.input_size[piece.input],
-                    piece.start, piece.width, false);
-    }
 }

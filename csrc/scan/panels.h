@@ -61,27 +61,24 @@ static int chunks_of_vector(int width, ptrdiff_t stride, ptrdiff_t offset, Chunk
     return blocks(width);
 }
 
-// The derivatives of a product's columns, gate after gate, seen from the first slot's row.
-static int chunks_of_gradients(const Call& call, const Product& p, Chunk* chunk) {
+// The derivatives of a product's columns, gate after gate, seen from the first row.
+static int chunks_of_gradients(const Product& p, const ptrdiff_t* at, ptrdiff_t stride, Chunk* chunk) {
     int count = 0;
-    for (int g = 0; g < p.gates; g++)
-        count += chunks_of_vector(p.width, call.row_stride, call.slot_at[p.gradients[g]], chunk + count);
+    for (int g = 0; g < p.gates; g++) count += chunks_of_vector(p.width, stride, at[p.gradients[g]], chunk + count);
     return count;
 }
 
-// One panel for `rows` rows: its vector v goes to to(v), [rows][L].
-template <class To>
+// One panel for `rows` rows: acc [vector of the panel][stride rows][L].
 static void multiply_panel(const Shape& shape, const float* packed, const float* bias, int panel, const float* a,
-                           const Chunk* chunk, int chunks, int rows, const To& to) {
+                           const Chunk* chunk, int chunks, float* acc, ptrdiff_t stride, int rows) {
     for (int part = 0; part < shape.parts; part++) {
         const ptrdiff_t place = ptrdiff_t(panel) * shape.parts + part;
         const float* b = packed + place * shape.part_size();
         const float* c = bias ? bias + place * shape.nv * L : nullptr;
-        float* out[4];
-        for (int v = 0; v < shape.nv; v++) out[v] = to(part * shape.nv + v);
+        float* out = acc + part * shape.nv * stride;
         if (shape.nv == 4)
-            product_rows<4>(a, chunk, chunks, b, c, out, rows);
+            product_rows<4>(a, chunk, chunks, b, c, out, stride, rows);
         else
-            product_rows<3>(a, chunk, chunks, b, c, out, rows);
+            product_rows<3>(a, chunk, chunks, b, c, out, stride, rows);
     }
 }

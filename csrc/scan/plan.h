@@ -100,6 +100,15 @@ struct Call {
     const Share* share;                        // [threads]
     const int32_t* outside;                    // [rows] row of the caller's arrays
 
+    // Symbols as inputs (tokens.h): an input has a row for each of `symbols`; 0 where it has (T * N, input_size).
+    int symbols, table_slots;
+    const int32_t* symbol;      // [rows]
+    const int32_t* every;       // [symbols] 0, 1, 2 ...
+    const int* table_slot;      // [table_slots] the slots whose rows are in the table
+    float* table;               // backward: [threads]
+    const ptrdiff_t* table_at;  // by slot
+    ptrdiff_t table_stride, table_size;
+
     const float* const* input;
     const int* input_size;
     const float* const* weight;  // of products, then of hoisted
@@ -150,8 +159,10 @@ struct Kernels {
     ptrdiff_t (*packed_size)(const Product& product, bool backward);
     Layout (*layout)(const Call& call, int thread);
     void (*pack)(const Call& call, int thread, bool backward);
+    void (*lift)(const Call& call, int thread);  // before forward, with symbols as inputs
     void (*forward)(const Call& call, int thread);
     void (*backward)(const Call& call, int thread);
+    void (*merge)(const Call& call, int thread);  // after backward, with symbols as inputs
     void (*gradients)(const Call& call, int thread);
 };
 

@@ -101,11 +101,12 @@ Rows rows_of(const Batch& batch) {
 }
 
 // The rows of a product's left operand beside those of its columns' derivatives, in runs of at most SUM_ROWS.
-std::vector<Segment> segments_of(const Rows& rows, const Product& product) {
+std::vector<Segment> segments_of(const Rows& rows, const Product& product, int symbols) {
     std::vector<Segment> found;
     if (product.kind == -1) {  // inputs are gathered chunk by chunk: a source is a place in its chunk
-        for (std::ptrdiff_t row = 0; row < rows.rows; row += SUM_ROWS)
-            found.push_back({0, row, int(std::min<std::ptrdiff_t>(SUM_ROWS, rows.rows - row))});
+        const std::ptrdiff_t inputs = symbols ? symbols : rows.rows;
+        for (std::ptrdiff_t row = 0; row < inputs; row += SUM_ROWS)
+            found.push_back({0, row, int(std::min<std::ptrdiff_t>(SUM_ROWS, inputs - row))});
         return found;
     }
     auto add = [&](std::ptrdiff_t source, std::ptrdiff_t row, int count) {
@@ -253,6 +254,7 @@ struct SavedStore {
     const Kernels* kernels;
     Rows rows;
     std::vector<int> columns;
+    std::vector<std::int32_t> symbol, every;  // see Call; empty where each row has its own inputs
     std::vector<std::ptrdiff_t> slot_at, state_at;
     std::unique_ptr<Buffer> slots, states;
 };
@@ -265,9 +267,10 @@ namespace {
 // Everything that a call needs beside the caller's arrays; lives as long as the call.
 struct Work {
     Call call{};
-    std::vector<std::ptrdiff_t> packed_at, param_at;
+    std::vector<std::ptrdiff_t> packed_at, param_at, table_at;
+    std::vector<int> table_slot;
     std::vector<float*> scratch;
-    std::unique_ptr<Buffer> memory;
+    std::unique_ptr<Buffer> memory, tables;
 
     Work(const Plan& plan, SavedStore& saved, bool backward) {
         const Rows& rows = saved.rows;
@@ -305,6 +308,29 @@ struct Work {
         call.constants = memory->at + constants;
         for (std::ptrdiff_t at : begin) scratch.push_back(memory->at + at);
         call.scratch = scratch.data();
+        if (!saved.every.empty()) place_tables(plan, saved, backward);
+    }
+
+  private:
+    // The table of what is lifted forward, or one a thread of its derivatives backward.
+    void place_tables(const Plan& plan, const SavedStore& saved, bool backward) {
+        call.symbols = int(saved.every.size());
+        call.symbol = saved.symbol.data(), call.every = saved.every.data();
+        call.table_stride = stride_for(call.symbols);
+        table_at.assign(plan.slots, -1);
+        auto add = [&](int slot) {
+            if (slot < 0 || table_at[slot] >= 0) return;
+            table_slot.push_back(slot);
+            table_at[slot] = call.table_size;
+            call.table_size += call.table_stride * padded(plan.slot_width[slot], call.lanes);
+        };
+        for (int i = 0; i < plan.hoisted; i++)
+            for (int gate = 0; gate < plan.lift[i].gates; gate++)
+                add((backward ? plan.lift[i].gradients : plan.lift[i].slots)[gate]);
+        for (int i = 0; i < plan.pieces; i++) add(backward ? plan.piece[i].gradient : plan.piece[i].slot);
+        tables = std::make_unique<Buffer>(call.table_size * (backward ? call.threads : 1));
+        call.table = tables->at, call.table_at = table_at.data();
+        call.table_slot = table_slot.data(), call.table_slots = int(table_slot.size());
     }
 };
 
@@ -319,6 +345,11 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
     saved->kernels = &choose(versions(), name);
     saved->rows = rows_of(batch);
     saved->columns = batch.columns;
+    if (const auto* ids = reinterpret_cast<const std::int64_t*>(batch.ids)) {
+        saved->every.resize(batch.symbols);
+        std::iota(saved->every.begin(), saved->every.end(), 0);
+        for (std::int32_t row : saved->rows.outside) saved->symbol.push_back(std::int32_t(ids[row]));
+    }
     const int lanes = saved->kernels->lanes;
     auto place = [&](int count, const int* width, std::ptrdiff_t rows, std::vector<std::ptrdiff_t>& at) {
         std::ptrdiff_t total = 0;
@@ -343,6 +374,10 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
     in_parallel(call.threads, [&](int thread, Barrier& barrier) {
         kernels.pack(call, thread, false);
         barrier.arrive_and_wait();
+        if (call.symbols) {
+            kernels.lift(call, thread);
+            barrier.arrive_and_wait();
+        }
         kernels.forward(call, thread);
     });
     return std::make_unique<Saved>(std::move(saved));
@@ -359,7 +394,8 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
     std::vector<const Segment*> segments;
     std::vector<int> counts;
     for (int i = 0; i < plan.products + plan.hoisted; i++)
-        runs.push_back(segments_of(saved.rows, i < plan.products ? plan.product[i] : plan.lift[i - plan.products]));
+        runs.push_back(segments_of(saved.rows, i < plan.products ? plan.product[i] : plan.lift[i - plan.products],
+                                    int(saved.every.size())));
     for (const auto& run : runs) {
         segments.push_back(run.data());
         counts.push_back(int(run.size()));
@@ -382,6 +418,10 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
         barrier.arrive_and_wait();
         kernels.backward(call, thread);
         barrier.arrive_and_wait();
+        if (call.symbols) {
+            kernels.merge(call, thread);
+            barrier.arrive_and_wait();
+        }
         kernels.gradients(call, thread);
     });
 }

@@ -41,6 +41,8 @@ struct Batch {
     bool reverse;
     std::uintptr_t lengths;    // int64 (N,), or 0 where all are `time`
     std::vector<int> columns;  // of each input
+    std::uintptr_t ids;        // int64 (T, N), rows of the inputs, which then have one for each of `symbols`; or 0
+    int symbols;
 };
 
 // kernels: the name of an instruction set, or "" for the widest that there is.

@@ -2,37 +2,30 @@
 //
 // Included inside the namespace of the instruction set.
 
-// The derivatives of the vectors of a part of a product's columns, from the first row; false where it has none.
-static bool derivatives_of(const Call& call, const Product& p, const Shape& shape, int part, const float** d) {
+// A part of a product's columns over one chunk of rows: its weights' and its biases' gradients, added to.
+static void weight_part(const Lifted& of, const Product& p, const Shape& shape, int part, const Segment* segment,
+                        int segments, const float* a, ptrdiff_t block, float* sum, float* bias) {
+    const float* d[4];
+    static const float none[1] = {};
+    int known = 0;
     for (int v = 0; v < shape.nv; v++) {
         const int i = part % shape.parts * shape.nv + v;
         const int u = part / shape.parts * shape.units + i / shape.gates;
-        if (u >= blocks(p.width)) {  // past the last unit the first one is repeated, and its sums are dropped
-            if (!v) return false;
-            d[v] = d[0];
-        } else {
-            d[v] = call.slots + call.slot_at[p.gradients[i % shape.gates]] + u * call.row_stride * L;
-        }
+        const bool real = u < blocks(p.width);
+        // A vector past the last unit repeats the first one of the part: its sums are dropped.
+        d[v] = real ? of.base + of.at[p.gradients[i % shape.gates]] + u * of.stride * L : none;
+        if (real) known = v + 1;
+        if (!real) d[v] = d[0];
     }
-    return true;
-}
-
-// A part of a product's columns over one chunk of rows: its weights' and its biases' gradients, added to.
-static void weight_part(const Call& call, const Product& p, const Shape& shape, int part, const Segment* segment,
-                        int segments, const float* a, ptrdiff_t block, float* sum, float* bias) {
-    const float *d[4], *next[4];
-    if (!derivatives_of(call, p, shape, part, d)) return;
-    if (!derivatives_of(call, p, shape, part + 1, next)) __builtin_memcpy(next, d, sizeof(d));
-    const int rows = int(segment[segments - 1].row + segment[segments - 1].count - segment[0].row);
-    if (shape.nv == 4)
-        sum_rows<4>(segment, segments, d, bias);
-    else
-        sum_rows<3>(segment, segments, d, bias);
+    if (!known) return;
+    for (int v = 0; v < shape.nv; v++) {
+        V total{};
+        for (int s = 0; s < segments; s++)
+            for (int m = 0; m < segment[s].count; m++) total += load(d[v] + (segment[s].row + m) * L);
+        store(bias + v * L, load(bias + v * L) + total);
+    }
     for (int u = 0; u < blocks(p.size); u++) {
         float* to = sum + ptrdiff_t(u) * L * shape.nv * L;
-        for (int v = 0; v < shape.nv; v++)  // the next part's are far away: asked for while this one is added up
-            for (int m = rows * u / blocks(p.size); m < rows * (u + 1) / blocks(p.size); m++)
-                fetch(next[v] + (segment[0].row + m) * L);
         const int units = least(L, p.size - u * L);
         if (shape.nv == 4)
             outer_units<4>(segment, segments, a + u * block, d, to, units);
@@ -71,17 +64,19 @@ static void weight_gradients(const Call& call, int thread, int which) {
     __builtin_memset(biases + begin * shape.nv * L, 0, sizeof(V) * (end - begin) * shape.nv);
     const Segment* segment = call.segments[which];
     const int total = call.segment_count[which];
-    const bool lifted = which >= plan.products;
+    const bool hoisted = which >= plan.products;
+    const Lifted of = hoisted ? lifted(call, thread)
+                              : Lifted{call.slots, call.slot_at, call.row_stride, call.outside, 0, 0};
     float* rows = call.scratch[thread] + at.rows;
     for (int from = 0, to = 0; from < total; from = to) {
         int count = 0;
         while (to < total && (to == from || count + segment[to].count <= SUM_ROWS)) count += segment[to++].count;
         const float* a = rows;
         ptrdiff_t block = CHUNK_ROWS * L;
-        if (lifted) {
+        if (hoisted) {
             const Sequence& sequence = plan.sequence[p.which];
             gather(call.input[sequence.input], call.input_size[sequence.input], sequence.start, sequence.size,
-                   call.outside + segment[from].row, count, rows, CHUNK_ROWS);
+                   of.outside + segment[from].row, count, rows, CHUNK_ROWS);
         } else if (p.kind == SLOT) {
             a = call.slots + call.slot_at[p.which];
             block = call.row_stride * L;
@@ -90,7 +85,7 @@ static void weight_gradients(const Call& call, int thread, int which) {
             block = call.state_stride * L;
         }
         for (int part = begin; part < end; part++)
-            weight_part(call, p, shape, part, segment + from, to - from, a, block, sums + part * shape.part_size(),
+            weight_part(of, p, shape, part, segment + from, to - from, a, block, sums + part * shape.part_size(),
                         biases + part * shape.nv * L);
     }
     for (int part = begin; part < end; part++)

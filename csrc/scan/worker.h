@@ -6,6 +6,7 @@
 #include "layout.h"
 #include "rows.h"
 #include "panels.h"
+#include "tokens.h"
 #include "lift.h"
 #include "step.h"
 #include "loop.h"

@@ -13,6 +13,7 @@ from elman.layers import GRU, LSTM, RNN, Bidirectional
 from elman.padded import Padded
 from elman.predict import evaluate, load
 from elman.scan import choose, scan
+from elman.tokens import Tokens
 
 __version__ = version("elman")
 
@@ -25,6 +26,7 @@ __all__ = [
     "ElmanError",
     "Padded",
     "Stack",
+    "Tokens",
     "choose",
     "evaluate",
     "load",

@@ -18,6 +18,8 @@ def scan_forward(
     reverse: bool,
     lengths: int,
     columns: list[int],
+    ids: int,
+    symbols: int,
     kernels: str,
     inputs: list[int],
     weights: list[int],

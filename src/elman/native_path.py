@@ -35,8 +35,11 @@ SMALL = 1 << 20
 """Multiplications below which a second thread costs more than it brings."""
 
 
-def lacks(cell: Cell, inputs: Tensor) -> str | None:
-    """Why the engine does not serve these tensors; None where it does. Equations are not read here."""
+def lacks(cell: Cell, inputs: Tensor, shape: torch.Size) -> str | None:
+    """Why the engine does not serve these tensors; None where it does. Equations are not read here.
+
+    shape: (T, N), that of the inputs or of the ids which name their rows.
+    """
     if not native.native_available():
         return native.native_status()
     for name, tensor in (("inputs", inputs), *cell.named_parameters(), *cell.named_buffers()):
@@ -49,7 +52,7 @@ def lacks(cell: Cell, inputs: Tensor) -> str | None:
     plain = plain and not torch._C._are_functorch_transforms_active()
     for wanted, reason in (
         (inputs.dim() == 3, f"the native engine takes inputs (T, N, C), not {tuple(inputs.shape)}"),
-        (inputs.shape[:2].numel() < 1 << 31, "the native engine counts rows (T * N) in 32 bits"),
+        (shape.numel() < 1 << 31, "the native engine counts rows (T * N) in 32 bits"),
         (plain, "a step that torch itself traces is left to torch"),
         (not torch.is_autocast_enabled("cpu"), "autocast is on; the native engine computes in float32"),
     ):
@@ -58,12 +61,12 @@ def lacks(cell: Cell, inputs: Tensor) -> str | None:
     return None
 
 
-def read(cell: Cell, inputs: Tensor, state: State) -> Trace:
-    """The trace of a cell that the engine can run.
+def read(cell: Cell, inputs: Tensor, state: State, batch: int | None = None) -> Trace:
+    """The trace of a cell that the engine can run; inputs and batch as `trace` takes them.
 
     Raises Untraceable with the reason otherwise.
     """
-    traced = trace(cell, inputs, state)
+    traced = trace(cell, inputs, state, batch)
     for tensor in (*traced.graph.inputs, *traced.graph.tensors, *leaves(state)):
         if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
             raise Untraceable(f"has a tensor {tensor.dtype} on {tensor.device}")
@@ -83,12 +86,15 @@ def run(
     lengths: Tensor | None = None,
     *,
     reverse: bool = False,
+    ids: Tensor | None = None,
     instructions: str | None = None,
 ) -> tuple[Tensor, State]:
     """A traced cell over all time: outputs (T, N, H), zero past an element's end, and the state at its last
     step.
 
-    lengths (N,) int64 within 0 .. T. instructions: an instruction set by name; ELMAN_INSTRUCTIONS where None.
+    lengths (N,) int64 within 0 .. T. ids (T, N) int64: where the inputs are the rows (V, 1, C) of V symbols,
+    the symbol at each position, within 0 .. V - 1 also in the padding. instructions: an instruction set by
+    name; ELMAN_INSTRUCTIONS where None.
     """
     graph = traced.graph
     train = torch.is_grad_enabled() and any(
@@ -105,13 +111,15 @@ def run(
     ]
     sizes = tuple(len(group) for group in groups)
     tensors = [None if tensor is None else tensor.contiguous() for group in groups for tensor in group]
-    time, batch = graph.inputs[0].shape[:2]
+    time, batch = graph.inputs[0].shape[:2] if ids is None else ids.shape
+    if ids is not None:
+        ids = ids.contiguous()
     if lengths is not None:
         lengths = lengths.to("cpu", torch.int64).contiguous()
     work = time * batch * sum(p.size * p.width * p.gates for p in products)
     threads = 1 if work < SMALL else torch.get_num_threads()
     sequence = Sequences(
-        made, sizes, time, batch, threads, reverse, lengths, native.instructions(instructions)
+        made, sizes, time, batch, threads, reverse, lengths, ids, native.instructions(instructions)
     )
     outputs, *final = _Scan.apply(sequence, *tensors)
     places = iter(final)
@@ -137,6 +145,7 @@ class Sequences:
     threads: int
     reverse: bool
     lengths: Tensor | None
+    ids: Tensor | None
     instructions: str
 
     def split(self, tensors: Sequence[Any]) -> list[list[Any]]:
@@ -153,8 +162,8 @@ class Sequences:
         final = [state.clone() for state in states]
         saved = native.native_module().scan_forward(
             self.made.native, self.time, self.batch, self.threads, self.reverse, _address(self.lengths),
-            [x.shape[2] for x in inputs], self.instructions, *map(_addresses, (inputs, weights, biases,
-            params, states)), _address(output), _addresses(final),
+            [x.shape[2] for x in inputs], _address(self.ids), len(inputs[0]), self.instructions,
+            *map(_addresses, (inputs, weights, biases, params, states)), _address(output), _addresses(final),
         )  # fmt: skip
         return [output, *final], saved
 

@@ -6,7 +6,8 @@ This is the only place that knows time, lengths and direction. `ELMAN_KERNELS` o
 `reference` steps the cell in Python (the specification), `torch` uses torch's own kernel for the cells it
 has, `native` elman's, `auto` the fastest of these that there is for the cell. `choose` says which and why.
 
-Shapes: T time, N batch, C input. inputs (T, N, C), outputs (T, N, H), lengths (N,) int64, resets (T, N) bool.
+Shapes: T time, N batch, C input, V symbols. inputs (T, N, C), or Tokens of ids (T, N); outputs (T, N, H),
+lengths (N,) int64, resets (T, N) bool.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from elman import native_path, torch_path
 from elman.cells.base import Cell, Combinator, Record, State, map_state, where_state
 from elman.errors import ConfigError, KernelError, ShapeError
 from elman.padded import check_lengths, expand_to, length_mask, reverse_by_length
+from elman.tokens import Tokens, at_positions
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,17 @@ def choose(cell: Cell, kernels: str | None = None) -> Choice:
 
 
 def _choose(
-    cell: Cell, kernels: str | None, inputs: Tensor, state: State | None, compute: torch.dtype | None = None
+    cell: Cell,
+    kernels: str | None,
+    inputs: Tensor,
+    state: State | None,
+    compute: torch.dtype | None = None,
+    tokens: torch.Size | None = None,
 ) -> tuple[Choice, native_path.Trace | None]:
-    """The choice for these tensors, and for "native" the cell's equations as they were read."""
+    """The choice for these tensors, and for "native" the cell's equations as they were read.
+
+    tokens: (T, N) where the inputs are the rows (V, 1, C) of symbols.
+    """
     mode = native.mode() if kernels is None else kernels
     if mode not in native.MODES:
         raise ConfigError(f"kernels: expected one of {', '.join(native.MODES)}, got {mode!r}")
@@ -61,7 +71,7 @@ def _choose(
         raise KernelError(f"{type(cell).__name__}: {lack}; use auto, native or reference")
     try:
         return Choice("native", "its step was read and cut into stages"), _read(
-            cell, mode, inputs, state, compute
+            cell, mode, inputs, state, compute, inputs.shape[:2] if tokens is None else tokens
         )
     except native_path.Untraceable as error:
         if mode == "native":
@@ -70,22 +80,28 @@ def _choose(
 
 
 def _read(
-    cell: Cell, mode: str, inputs: Tensor, state: State | None, compute: torch.dtype | None
+    cell: Cell,
+    mode: str,
+    inputs: Tensor,
+    state: State | None,
+    compute: torch.dtype | None,
+    shape: torch.Size,
 ) -> native_path.Trace:
     """The cell's equations for the native engine, or Untraceable with the reason why it does not serve."""
     if compute not in (None, inputs.dtype):
         raise native_path.Untraceable(f"only torch's kernels compute in {compute}")
-    if mode == "auto" and inputs.shape[0] == 1:
+    if mode == "auto" and shape[0] == 1:
         raise native_path.Untraceable("a single step has nothing to gain")
-    lack = native_path.lacks(cell, inputs)
+    lack = native_path.lacks(cell, inputs, shape)
     if lack is not None:
         raise native_path.Untraceable(lack)
-    return native_path.read(cell, inputs, cell.initial_state(inputs.shape[1]) if state is None else state)
+    state = cell.initial_state(shape[1]) if state is None else state
+    return native_path.read(cell, inputs, state, shape[1])
 
 
 def scan(
     cell: Cell,
-    inputs: Tensor,
+    inputs: Tensor | Tokens,
     state: State | None = None,
     *,
     lengths: Tensor | None = None,
@@ -95,7 +111,7 @@ def scan(
     kernels: str | None = None,
     compute: torch.dtype | None = None,
 ) -> Any:
-    """Runs `cell` over `inputs` (T, N, C).
+    """Runs `cell` over `inputs` (T, N, C), or over Tokens, whose symbols are prepared once each.
 
     state: the state before the first step; None for the cell's initial state. lengths (N,): steps of each
     element, T where None. reverse: from each element's last step to its first. resets (T, N): True where an
@@ -117,10 +133,8 @@ def scan(
     _check_state(cell, state, batch)
     if lengths is not None:
         lengths = check_lengths(lengths, time, batch, inputs.device)
-        # What stands in the padding may be anything, NaN too; as zero it cannot reach a sum or a gradient.
-        inputs = torch.where(expand_to(length_mask(lengths, time), inputs), inputs, 0)
+    inputs = _arranged(cell, inputs, lengths, reverse)
     if reverse:
-        inputs = reverse_by_length(inputs, lengths)
         resets = None if resets is None else reverse_by_length(resets, lengths)
 
     pieces: list[Tensor] = []
@@ -145,9 +159,33 @@ def scan(
     return (outputs, state, recorded) if record else (outputs, state)
 
 
+def _arranged(cell: Cell, inputs: Tensor | Tokens, lengths: Tensor | None, reverse: bool) -> Tensor | Tokens:
+    """Inputs with zero in the padding and in the order of the scan; ids are looked at here."""
+    data = inputs.ids if isinstance(inputs, Tokens) else inputs
+    if lengths is not None:
+        # What stands in the padding may be anything, NaN too; as zero it cannot reach a sum or a gradient.
+        data = torch.where(expand_to(length_mask(lengths, len(data)), data), data, 0)
+    if isinstance(inputs, Tokens):
+        inputs.with_ids(data).check(cell.input_size)
+    data = reverse_by_length(data, lengths) if reverse else data
+    if not isinstance(inputs, Tokens):
+        return data
+    tokens = inputs.with_ids(data)
+    return tokens if data.numel() else _dense(cell, tokens)
+
+
+def _dense(cell: Cell, inputs: Tensor | Tokens) -> Tensor:
+    return inputs.dense(cell.input_size, _like(cell)) if isinstance(inputs, Tokens) else inputs
+
+
+def _like(cell: Cell) -> Tensor:
+    """A tensor of the type and on the device of the cell."""
+    return next(cell.parameters(), torch.empty(0))
+
+
 def _run(
     cell: Cell,
-    inputs: Tensor,
+    inputs: Tensor | Tokens,
     state: State,
     lengths: Tensor | None,
     kernels: str | None,
@@ -157,29 +195,36 @@ def _run(
     if isinstance(cell, Combinator):
         choose(cell, kernels)
         return cell.whole(lambda c, x, s: _run(c, x, s, lengths, kernels, compute), inputs, state, lengths)
-    choice, traced = _choose(cell, kernels, inputs, state, compute)
-    if choice.path == "torch" and inputs.numel():
-        return torch_path.run(cell, inputs, state, lengths, compute)
-    if choice.path != "torch" and compute not in (None, inputs.dtype):
+    ids, shape = None, None
+    if isinstance(inputs, Tokens):
+        ids, rows = inputs.rows(cell.input_size, _like(cell))
+        given, shape = rows[:, None], ids.shape
+    else:
+        given = inputs
+    choice, traced = _choose(cell, kernels, given, state, compute, shape)
+    if choice.path == "torch" and given.numel():
+        return torch_path.run(cell, _dense(cell, inputs), state, lengths, compute)
+    if choice.path != "torch" and compute not in (None, given.dtype):
         raise KernelError(
             f"{type(cell).__name__}: only torch's kernels compute in {compute}, "
-            f"and here the reference does ({choice.reason}); use {inputs.dtype}"
+            f"and here the reference does ({choice.reason}); use {given.dtype}"
         )
-    if traced is not None and inputs.numel():
-        return native_path.run(traced, state, lengths)
+    if traced is not None and given.numel():
+        return native_path.run(traced, state, lengths, ids=ids)
     outputs, state, _ = _reference(cell, inputs, state, lengths, ())
     return outputs, state
 
 
 def _reference(
-    cell: Cell, inputs: Tensor, state: State, lengths: Tensor | None, record: Sequence[str]
+    cell: Cell, inputs: Tensor | Tokens, state: State, lengths: Tensor | None, record: Sequence[str]
 ) -> tuple[Tensor, State, Record]:
     """The loop itself: one `step` after the other, an element's state held from its end on."""
     time = inputs.shape[0]
     if not time:  # a step on zeros tells the shapes
+        inputs = _dense(cell, inputs)
         one, _, shown = _reference(cell, inputs.new_zeros(1, *inputs.shape[1:]), state, None, record)
         return one[:0], state, {name: values[:0] for name, values in shown.items()}
-    prepared = cell.prepare(inputs)
+    prepared = _prepare(cell, inputs)
     outputs: list[Tensor] = []
     recorded: dict[str, list[Tensor]] = {name: [] for name in record}
     for t in range(time):
@@ -192,6 +237,14 @@ def _reference(
         for name in record:
             recorded[name].append(_live(intermediates[name], live))
     return torch.stack(outputs), state, {name: torch.stack(values) for name, values in recorded.items()}
+
+
+def _prepare(cell: Cell, inputs: Tensor | Tokens) -> Any:
+    """What the cell prepares, for each position."""
+    if not isinstance(inputs, Tokens):
+        return cell.prepare(inputs)
+    ids, rows = inputs.rows(cell.input_size, _like(cell))
+    return map_state(lambda part: at_positions(ids, part), cell.prepare(rows[:, None]))
 
 
 def _live(values: Tensor, live: Tensor | None) -> Tensor:
@@ -209,19 +262,23 @@ def _bounds(resets: Tensor | None, time: int) -> list[int]:
     return [0, *(t for t in cuts if t), time]
 
 
-def _check_inputs(cell: Cell, inputs: Tensor, resets: Tensor | None) -> None:
-    if inputs.dim() < 3 or inputs.shape[2] != cell.input_size:
-        raise ShapeError(
-            f"scan: inputs must be (T, N, {cell.input_size}) for this {type(cell).__name__}, "
-            f"got {tuple(inputs.shape)}"
-        )
-    like = next(cell.parameters(), inputs)
-    typed = inputs.dtype == like.dtype or torch_path.autocast_type(inputs.device) is not None
-    if not typed or inputs.device != like.device:
-        raise ShapeError(
-            f"scan: inputs are {inputs.dtype} on {inputs.device}, "
-            f"the cell's parameters {like.dtype} on {like.device}"
-        )
+def _check_inputs(cell: Cell, inputs: Tensor | Tokens, resets: Tensor | None) -> None:
+    tokens = isinstance(inputs, Tokens)
+    given = inputs.table if isinstance(inputs, Tokens) else inputs
+    what, are, axes = ("the table", "is", "V") if tokens else ("inputs", "are", "T, N")
+    if given is not None:
+        if given.shape[-1] != cell.input_size or (not tokens and given.dim() < 3):
+            raise ShapeError(
+                f"scan: {what} must be ({axes}, {cell.input_size}) for this {type(cell).__name__}, "
+                f"got {tuple(given.shape)}"
+            )
+        like = next(cell.parameters(), given)
+        typed = given.dtype == like.dtype or torch_path.autocast_type(given.device) is not None
+        if not typed or given.device != like.device:
+            raise ShapeError(
+                f"scan: {what} {are} {given.dtype} on {given.device}, "
+                f"the cell's parameters {like.dtype} on {like.device}"
+            )
     if resets is not None and (resets.shape != inputs.shape[:2] or resets.dtype != torch.bool):
         raise ShapeError(
             f"scan: resets must be bool {tuple(inputs.shape[:2])}, got {resets.dtype} {tuple(resets.shape)}"

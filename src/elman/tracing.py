@@ -411,8 +411,10 @@ def leaves(state: State) -> list[Tensor]:
     return found
 
 
-def trace(cell: Cell, inputs: Tensor, state: State) -> Trace:
+def trace(cell: Cell, inputs: Tensor, state: State, batch: int | None = None) -> Trace:
     """Reads one step of `cell` for inputs (T, N, C) and a state.
+
+    batch: the elements of a step, where the inputs are not those of a batch but rows (V, 1, C) of symbols.
 
     Raises Untraceable with the reason where an equation has a part that the tracer does not know.
     """
@@ -420,7 +422,7 @@ def trace(cell: Cell, inputs: Tensor, state: State) -> Trace:
         if tensor.dim() != 2 or not tensor.is_floating_point() or not tensor.shape[1]:
             raise Untraceable(f"has a state {tensor.dtype} {tuple(tensor.shape)}; (N, H) of floats is traced")
     graph = Graph()
-    batch = inputs.shape[1]
+    batch = inputs.shape[1] if batch is None else batch
     prepared = _prepare(cell, graph, inputs)
     try:
         x = map_structure(lambda value: _at_a_step(graph, value, batch), prepared)

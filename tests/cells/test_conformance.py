@@ -19,6 +19,7 @@ from elman.cells import CELLS, Cell, Combinator, State, map_state
 from elman.errors import ConfigError
 from elman.padded import length_mask
 from elman.scan import scan
+from elman.tokens import Tokens
 
 every_cell = pytest.mark.parametrize("name", list(CASES))
 few = settings(max_examples=6)
@@ -76,6 +77,39 @@ def test_all_paths_give_the_reference_numbers(name: str) -> None:
             )
             got = measure(cell, inputs, state, with_options(cell, "auto", lengths=lengths, reverse=reverse))
             close(got, wanted)
+
+
+@every_cell
+def test_prepare_looks_at_each_position_by_itself(name: str) -> None:
+    """Whatever its place and what stands around it; chunks and Tokens rely on it."""
+    cell = make(name)
+    inputs = random_inputs(cell, 4, 3)
+    prepared = cell.prepare(inputs)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(2))
+    alone = cell.prepare(inputs.flatten(0, 1)[order][:, None])
+    for whole, part in zip(tensors(prepared), tensors(alone), strict=True):
+        equal(part[:, 0], whole.flatten(0, 1)[order])
+
+
+@every_cell
+@pytest.mark.parametrize("symbols", [4, 60])
+def test_tokens_are_the_rows_that_they_name(name: str, symbols: int) -> None:
+    """With fewer symbols than positions, and with more; the table takes the place of the inputs."""
+    cell = make(name)
+    time, sizes = RAGGED
+    lengths, state = torch.tensor(sizes), random_state(cell, len(sizes))
+    generator = torch.Generator().manual_seed(symbols)
+    ids = torch.randint(symbols, (time, len(sizes)), generator=generator)
+    table = torch.randn(symbols, cell.input_size, generator=generator, dtype=torch.float64)
+    for path in paths(cell):
+
+        def by_rows(rows: Tensor, state: State, path: str = path) -> tuple[Tensor, State]:
+            return scan(cell, rows[ids], state, lengths=lengths, kernels=path)
+
+        def by_ids(rows: Tensor, state: State, path: str = path) -> tuple[Tensor, State]:
+            return scan(cell, Tokens(ids, rows), state, lengths=lengths, kernels=path)
+
+        close(measure(cell, table, state, by_ids), measure(cell, table, state, by_rows))
 
 
 @every_cell

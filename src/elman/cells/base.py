@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from elman.errors import ShapeError
 from elman.padded import expand_to
+from elman.tokens import Tokens
 
 State = Any
 """A Tensor (N, ...) or a (named) tuple of states."""
@@ -85,7 +86,11 @@ class Cell(nn.Module, ABC):
         """The state before the first step, for `batch_size` elements."""
 
     def prepare(self, inputs: Tensor) -> Any:
-        """The part of the equations without state: inputs (T, N, C) -> (T, N, ...) or a tuple of such."""
+        """The part of the equations without state: inputs (T, N, C) -> (T, N, ...) or a tuple of such.
+
+        What comes out at a position depends on the input there alone: `scan` prepares a sequence in chunks,
+        and the symbols of Tokens once each, as (V, 1, C), whatever their order and places.
+        """
         return inputs
 
     @abstractmethod
@@ -123,12 +128,12 @@ class Combinator(Cell):
     @abstractmethod
     def whole(
         self,
-        run: Callable[[Cell, Tensor, State], tuple[Tensor, State]],
-        inputs: Tensor,
+        run: Callable[[Cell, Any, State], tuple[Tensor, State]],
+        inputs: Tensor | Tokens,
         state: State,
         lengths: Tensor | None,
     ) -> tuple[Tensor, State]:
-        """`step` over all time: inputs (T, N, C), state -> outputs (T, N, output_size), final state.
+        """`step` over all time: inputs (T, N, C) or Tokens, state -> outputs (T, N, output_size), last state.
 
         run(cell, inputs, state) runs an inner cell over all time; lengths (N,) or None where all are T.
         Inputs and what `run` returns are zero past an element's end.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from elman import counter
 from elman.cells.base import Cell, Combinator, Record, State, map_state
 from elman.errors import ConfigError, ShapeError
+from elman.tokens import Tokens
 
 
 class StackState(NamedTuple):
@@ -103,12 +104,15 @@ class Stack(Combinator):
 
     def whole(
         self,
-        run: Callable[[Cell, Tensor, State], tuple[Tensor, State]],
-        inputs: Tensor,
+        run: Callable[[Cell, Any, State], tuple[Tensor, State]],
+        inputs: Tensor | Tokens,
         state: StackState,
         lengths: Tensor | None,
     ) -> tuple[Tensor, StackState]:
-        x, time = inputs, inputs.shape[0]
+        x: Any = inputs
+        time = inputs.shape[0]
+        if isinstance(x, Tokens) and self.training and self.probabilities[0]:
+            x = x.dense(self.input_size, next(self.parameters()))  # with a mask no two positions are alike
         steps = state.step + torch.arange(time, device=state.step.device)[:, None]
         layers = []
         for layer, (cell, inner) in enumerate(zip(self.cells, state.layers, strict=True)):
@@ -123,5 +127,9 @@ class Stack(Combinator):
             return x
         return counter.dropout(x, self.probabilities[place], self._keys[place], steps)
 
-    def _join(self, x: Tensor, output: Tensor) -> Tensor:
+    def _join(self, x: Tensor | Tokens, output: Tensor) -> Tensor:
+        if isinstance(x, Tokens):
+            if not self.residual or self.input_size != output.shape[-1]:
+                return output
+            x = x.dense(self.input_size, output)
         return x + output if self.residual and x.shape == output.shape else output

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from elman.cells import Cell, Stack, State
 from elman.errors import ConfigError
 from elman.scan import scan
+from elman.tokens import Tokens
 
 
 class LanguageModel(nn.Module):
@@ -74,10 +74,9 @@ class LanguageModel(nn.Module):
         self.stack.reseed(seed)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """tokens (...) -> (..., E or V)."""
-        if self.embedding is None:
-            return functional.one_hot(tokens, self.vocabulary).to(self.head.weight.dtype)
-        return self.embedding(tokens)
+        """tokens (N,) -> (N, E or V)."""
+        table = None if self.embedding is None else self.embedding.weight
+        return Tokens(tokens[None], table).dense(self.vocabulary, self.head.weight)[0]
 
     def forward(
         self,
@@ -90,7 +89,7 @@ class LanguageModel(nn.Module):
         """tokens (T, N), state -> logits (T, N, V) of the symbol that follows each, state after the last."""
         outputs, state = scan(
             self.stack,
-            self.embed(tokens),
+            Tokens(tokens, None if self.embedding is None else self.embedding.weight),
             state,
             lengths=lengths,
             resets=resets,
