@@ -47,11 +47,12 @@ $(WATCHED)/.installed: $(STAMP)
 		-C cmake.define.ELMAN_SANITIZE=address,undefined -C build-dir=build/sanitize --editable .
 	@touch $@
 
-# The interpreter itself is not watched: the sanitizer's library has to be there before it, and its leaks are not ours.
+# The interpreter is not watched: the library has to be there before it, and its leaks are not ours. A report is written
+# to the standard error, which pytest has to leave alone.
 sanitize: $(WATCHED)/.installed ## run the tests of the native kernels under the address and undefined-behaviour sanitizers
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(WATCHED)/bin/python -m pytest --quiet $(SANITIZED_TESTS)
+		$(WATCHED)/bin/python -m pytest --quiet --capture=sys $(SANITIZED_TESTS)
 
 lint: $(STAMP) ## ruff and pyrefly
 	$(BIN)/ruff check .
