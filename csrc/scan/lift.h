@@ -20,15 +20,13 @@ static void lift(const Call& call, int thread) {
             gather(call.input[sequence.input], call.input_size[sequence.input], sequence.start, sequence.size,
                    to.outside + to.first + from, count, scratch + at.rows, CHUNK_ROWS);
             for (int panel = 0; panel < shape.panels; panel++) {
-                multiply_panel(shape, packed, packed + shape.size(), panel, scratch + at.rows, chunk, chunks,
-                               scratch + at.acc, CHUNK_ROWS * L, count);
-                for (int v = 0; v < shape.gates * shape.units; v++) {
-                    const int u = panel * shape.units + v / shape.gates;
-                    if (u >= blocks(p.width)) break;
-                    float* slot = to.base + to.at[p.slots[v % shape.gates]];
-                    __builtin_memcpy(slot + (u * to.stride + to.first + from) * L,
-                                     scratch + at.acc + ptrdiff_t(v) * CHUNK_ROWS * L, sizeof(V) * count);
-                }
+                multiply_panel(shape, packed, packed + shape.size(), panel, scratch + at.rows, chunk, chunks, count,
+                               [&](int v) {
+                                   const int u = panel * shape.units + v / shape.gates;
+                                   if (u >= blocks(p.width)) return scratch + at.acc;  // padding
+                                   float* slot = to.base + to.at[p.slots[v % shape.gates]];
+                                   return slot + (u * to.stride + to.first + from) * L;
+                               });
             }
         }
     }
@@ -62,7 +60,8 @@ static void input_gradients(const Call& call, int thread) {
             const int count = of.rows - from < CHUNK_ROWS ? int(of.rows - from) : CHUNK_ROWS;
             for (int panel = 0; panel < shape.panels; panel++) {
                 multiply_panel(shape, call.packed + call.packed_at[plan.products + i], nullptr, panel,
-                               of.base + (of.first + from) * L, chunk, chunks, acc, CHUNK_ROWS * L, count);
+                               of.base + (of.first + from) * L, chunk, chunks, count,
+                               [&](int v) { return acc + v * CHUNK_ROWS * L; });
                 const int start = panel * shape.units * L, width = least(shape.units * L, sequence.size - start);
                 scatter(acc, CHUNK_ROWS, count, of.outside + of.first + from, to, call.input_size[sequence.input],
                         sequence.start + start, width, true);

@@ -47,7 +47,7 @@ static void first_state(const Call& call, int thread, float* scratch, const Layo
             for (int from = 0; from < rows; from += TILE_ROWS) {
                 const int count = least(TILE_ROWS, rows - from);
                 multiply_panel(shape, call.packed + call.packed_at[i], nullptr, panel, a + from * L, chunk, chunks,
-                               scratch + at.acc, TILE_ROWS * L, count);
+                               count, [&](int v) { return scratch + at.acc + v * TILE_ROWS * L; });
                 for (int v = 0; v < shape.units && panel * shape.units + v < blocks(p.size); v++)
                     for (int r = 0; r < count; r++) {
                         float* sum = to.at + (panel * shape.units + v) * to.block + (from + r) * L;

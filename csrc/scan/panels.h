@@ -68,17 +68,19 @@ static int chunks_of_gradients(const Product& p, const ptrdiff_t* at, ptrdiff_t 
     return count;
 }
 
-// One panel for `rows` rows: acc [vector of the panel][stride rows][L].
+// One panel for `rows` rows: its vector v goes to to(v), [rows][L].
+template <class To>
 static void multiply_panel(const Shape& shape, const float* packed, const float* bias, int panel, const float* a,
-                           const Chunk* chunk, int chunks, float* acc, ptrdiff_t stride, int rows) {
+                           const Chunk* chunk, int chunks, int rows, const To& to) {
     for (int part = 0; part < shape.parts; part++) {
         const ptrdiff_t place = ptrdiff_t(panel) * shape.parts + part;
         const float* b = packed + place * shape.part_size();
         const float* c = bias ? bias + place * shape.nv * L : nullptr;
-        float* out = acc + part * shape.nv * stride;
+        float* out[4];
+        for (int v = 0; v < shape.nv; v++) out[v] = to(part * shape.nv + v);
         if (shape.nv == 4)
-            product_rows<4>(a, chunk, chunks, b, c, out, stride, rows);
+            product_rows<4>(a, chunk, chunks, b, c, out, rows);
         else
-            product_rows<3>(a, chunk, chunks, b, c, out, stride, rows);
+            product_rows<3>(a, chunk, chunks, b, c, out, rows);
     }
 }

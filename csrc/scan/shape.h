@@ -6,16 +6,20 @@ static ELMAN_INLINE int blocks(int width) { return (width + L - 1) / L; }
 static ELMAN_INLINE int least(int a, int b) { return a < b ? a : b; }
 
 // How the columns of a product are laid out: panels of `units` unit blocks x `gates` vectors, each cut into parts of
-// `nv` vectors, one register tile wide.
+// `nv` vectors, one register tile wide. Of three and four vectors the width is taken that leaves fewer of a panel's
+// columns empty.
 struct Shape {
     int gates, units, nv, parts, panels, depth;
 
-    Shape(int gates, int width, int depth) : gates(gates), units(1), depth(depth) {
-        while ((gates * units) % 4 != 0 && (gates * units) % 3 != 0) units++;
-        nv = (gates * units) % 4 == 0 ? 4 : 3;
+    Shape(int gates, int width, int depth) : gates(gates), depth(depth) {
+        const int by_four = gates % 4 == 0 ? 1 : gates % 2 == 0 ? 2 : 4, by_three = gates % 3 == 0 ? 1 : 3;
+        const int four = rounded(width, by_four), three = rounded(width, by_three);
+        nv = four < three || (four == three && by_four < by_three) ? 4 : 3;
+        units = nv == 4 ? by_four : by_three;
         parts = gates * units / nv;
-        panels = (blocks(width) + units - 1) / units;
+        panels = rounded(width, units) / units;
     }
+    static int rounded(int width, int units) { return (blocks(width) + units - 1) / units * units; }
     ptrdiff_t part_size() const { return ptrdiff_t(depth) * nv * L; }
     ptrdiff_t vectors() const { return ptrdiff_t(panels) * parts * nv; }
     ptrdiff_t size() const { return vectors() * depth * L; }

@@ -70,6 +70,17 @@ static void run_tile(const Stage& stage, const Base* base, int panel, int units,
     }
 }
 
+// Asks for the vectors kept since the lift or since forward, which are far away, before a tile's product: its program
+// finds them near.
+static void fetch_tile(const Stage& stage, const Base* base, int panel, int units, int from, int rows) {
+    for (int i = 0; i < stage.operands; i++) {
+        const int kind = stage.operand[i].kind;
+        if (kind != SLOT && kind != BEFORE && kind != AFTER) continue;
+        for (int u = panel * units; u < panel * units + units && u < blocks(stage.width); u++)
+            for (int r = from; r < from + rows; r++) fetch_to_write(base[i].at + u * base[i].block + ptrdiff_t(r) * L);
+    }
+}
+
 // One stage at one step. `multiplied`: how many of the live rows the product has; for the others it is zero.
 static void run_stage(const Step& step, const Stage& stage, bool backward, int live, int multiplied) {
     const Call& call = step.call;
@@ -98,9 +109,10 @@ static void run_stage(const Step& step, const Stage& stage, bool backward, int l
             for (int i = 0; i < tiles; i++) {
                 const int from = begin + (end - begin) * i / tiles;
                 const int rows = begin + (end - begin) * (i + 1) / tiles - from;
+                fetch_tile(stage, base, panel, units, from, rows);
                 if (p && !part)
                     multiply_panel(shape, packed, backward ? nullptr : packed + shape.size(), panel, a + from * L, chunk,
-                                   chunks, acc, TILE_ROWS * L, rows);
+                                   chunks, rows, [&](int v) { return acc + v * TILE_ROWS * L; });
                 else if (p)
                     __builtin_memset(acc, 0, sizeof(V) * shape.gates * shape.units * TILE_ROWS);
                 run_tile(stage, base, panel, units, gates, from, rows);

@@ -34,10 +34,12 @@ static ELMAN_INLINE void multiply(const float* a, const float*& b, int length, V
     }
 }
 
-// out[v * stride + r * L]; bias may be null.
+// out[v][r * L]; bias may be null. The next rows of `a` are asked for meanwhile: rows of different blocks are far apart,
+// and no machine foresees them.
 template <int MR, int NV>
 static __attribute__((noinline)) void product_tile(
-    const float* a, const Chunk* chunk, int chunks, const float* b, const float* bias, float* out, ptrdiff_t stride) {
+    const float* a, const Chunk* chunk, int chunks, const float* b, const float* bias, float* const* out,
+    ptrdiff_t row) {
     V acc[MR][NV];
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
@@ -45,6 +47,8 @@ static __attribute__((noinline)) void product_tile(
         for (int v = 0; v < NV; v++) acc[r][v] = bias ? load(bias + v * L) : V{};
     for (int c = 0; c < chunks; c++) {
         const float* p = a + chunk[c].offset;
+#pragma GCC unroll 8
+        for (int r = 0; r < MR; r++) fetch(p + (MR + r) * L);
         if (chunk[c].length == L)
             multiply<MR, NV>(p, b, L, acc);
         else
@@ -53,7 +57,7 @@ static __attribute__((noinline)) void product_tile(
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) store(out + v * stride + r * L, acc[r][v]);
+        for (int v = 0; v < NV; v++) store(out[v] + (row + r) * L, acc[r][v]);
 }
 
 // sum[(k * NV + v) * L], added to; k counts units of one block of a. The rows are summed before the total is touched:
@@ -65,7 +69,10 @@ static __attribute__((noinline)) void outer_tile(
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) acc[r][v] = V{};
+        for (int v = 0; v < NV; v++) {
+            acc[r][v] = V{};
+            fetch_to_write(sum + (r * NV + v) * L);
+        }
     for (int s = 0; s < segments; s++) {
         const float* left = a + segment[s].source * L;
         const float* right[NV];
@@ -93,6 +100,17 @@ static __attribute__((noinline)) void outer_tile(
         }
 }
 
+// sum[v * L], added to: the rows of d.
+template <int NV>
+static void sum_rows(const Segment* segment, int segments, const float* const* d, float* sum) {
+    V total[NV] = {};
+    for (int s = 0; s < segments; s++)
+        for (ptrdiff_t m = segment[s].row; m < segment[s].row + segment[s].count; m++)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v++) total[v] += load(d[v] + m * L);
+    for (int v = 0; v < NV; v++) store(sum + v * L, load(sum + v * L) + total[v]);
+}
+
 #define ELMAN_ROWS(nv, rows, call)                                   \
     switch (rows) {                                                  \
         case 1: call(1, nv); break;                                  \
@@ -107,12 +125,12 @@ static __attribute__((noinline)) void outer_tile(
 
 // Any number of rows, in tiles as even as can be.
 template <int NV>
-static void product_rows(const float* a, const Chunk* chunk, int chunks, const float* b, const float* bias, float* out,
-                         ptrdiff_t stride, int rows) {
+static void product_rows(const float* a, const Chunk* chunk, int chunks, const float* b, const float* bias,
+                         float* const* out, int rows) {
     const int tiles = (rows + most_rows(NV) - 1) / most_rows(NV);
     for (int i = 0; i < tiles; i++) {
         const int from = rows * i / tiles, count = rows * (i + 1) / tiles - from;
-#define ELMAN_CALL(mr, nv) product_tile<mr, nv>(a + from * L, chunk, chunks, b, bias, out + from * L, stride)
+#define ELMAN_CALL(mr, nv) product_tile<mr, nv>(a + from * L, chunk, chunks, b, bias, out, from)
         ELMAN_ROWS(NV, count, ELMAN_CALL)
 #undef ELMAN_CALL
     }

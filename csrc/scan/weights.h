@@ -2,30 +2,37 @@
 //
 // Included inside the namespace of the instruction set.
 
-// A part of a product's columns over one chunk of rows: its weights' and its biases' gradients, added to.
-static void weight_part(const Lifted& of, const Product& p, const Shape& shape, int part, const Segment* segment,
-                        int segments, const float* a, ptrdiff_t block, float* sum, float* bias) {
-    const float* d[4];
-    static const float none[1] = {};
-    int known = 0;
+// The derivatives of the vectors of a part of a product's columns, from the first row; false where it has none.
+static bool derivatives_of(const Lifted& of, const Product& p, const Shape& shape, int part, const float** d) {
     for (int v = 0; v < shape.nv; v++) {
         const int i = part % shape.parts * shape.nv + v;
         const int u = part / shape.parts * shape.units + i / shape.gates;
-        const bool real = u < blocks(p.width);
-        // A vector past the last unit repeats the first one of the part: its sums are dropped.
-        d[v] = real ? of.base + of.at[p.gradients[i % shape.gates]] + u * of.stride * L : none;
-        if (real) known = v + 1;
-        if (!real) d[v] = d[0];
+        if (u >= blocks(p.width)) {  // past the last unit the first one is repeated, and its sums are dropped
+            if (!v) return false;
+            d[v] = d[0];
+        } else {
+            d[v] = of.base + of.at[p.gradients[i % shape.gates]] + u * of.stride * L;
+        }
     }
-    if (!known) return;
-    for (int v = 0; v < shape.nv; v++) {
-        V total{};
-        for (int s = 0; s < segments; s++)
-            for (int m = 0; m < segment[s].count; m++) total += load(d[v] + (segment[s].row + m) * L);
-        store(bias + v * L, load(bias + v * L) + total);
-    }
+    return true;
+}
+
+// A part of a product's columns over one chunk of rows: its weights' and its biases' gradients, added to.
+static void weight_part(const Lifted& of, const Product& p, const Shape& shape, int part, const Segment* segment,
+                        int segments, const float* a, ptrdiff_t block, float* sum, float* bias) {
+    const float *d[4], *next[4];
+    if (!derivatives_of(of, p, shape, part, d)) return;
+    if (!derivatives_of(of, p, shape, part + 1, next)) __builtin_memcpy(next, d, sizeof(d));
+    const int rows = int(segment[segments - 1].row + segment[segments - 1].count - segment[0].row);
+    if (shape.nv == 4)
+        sum_rows<4>(segment, segments, d, bias);
+    else
+        sum_rows<3>(segment, segments, d, bias);
     for (int u = 0; u < blocks(p.size); u++) {
         float* to = sum + ptrdiff_t(u) * L * shape.nv * L;
+        for (int v = 0; v < shape.nv; v++)  // the next part's are far away: asked for while this one is added up
+            for (int m = rows * u / blocks(p.size); m < rows * (u + 1) / blocks(p.size); m++)
+                fetch(next[v] + (segment[0].row + m) * L);
         const int units = least(L, p.size - u * L);
         if (shape.nv == 4)
             outer_units<4>(segment, segments, a + u * block, d, to, units);

@@ -14,6 +14,10 @@ static ELMAN_INLINE V load(const float* p) { return *reinterpret_cast<const V*>(
 static ELMAN_INLINE void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
 static ELMAN_INLINE V all(float x) { return x - V{}; }
 
+// The line at p comes nearer while something else is done; one that is written later is asked for as its owner.
+static ELMAN_INLINE void fetch(const float* p) { __builtin_prefetch(p, 0, 3); }
+static ELMAN_INLINE void fetch_to_write(float* p) { __builtin_prefetch(p, 1, 3); }
+
 // Not the machine's minimum and maximum, which lose a NaN in one of their places.
 static ELMAN_INLINE V clamp(V x, float low, float high) {
     x = x < all(low) ? all(low) : x;
