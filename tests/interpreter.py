@@ -7,8 +7,12 @@ so that reading what was never written shows too.
 import torch
 from torch import Tensor
 
-from elman.programs import Instruction, Operand, Plan, Product, Stage
-from elman.tracing import Trace
+from elman.cells import Cell
+from elman.programs import Instruction, Operand, Plan, Product, Stage, plan
+from elman.scan import scan
+from elman.tracing import Trace, leaves, trace
+
+TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 
 OPERATIONS = {
     "mov": lambda a, b, c: a,
@@ -34,6 +38,12 @@ OPERATIONS = {
     "dtanh": lambda a, b, c: a * (1 - b * b),
     "drelu": lambda a, b, c: torch.where(b > 0, a, 0),
     "dabs": lambda a, b, c: a * torch.sign(b),
+    "total": lambda a, b, c: a.sum(-1, keepdim=True),
+    "most": lambda a, b, c: a.amax(-1, keepdim=True),
+    "gt": lambda a, b, c: (a > b).to(a.dtype),
+    "ge": lambda a, b, c: (a >= b).to(a.dtype),
+    "select": lambda a, b, c: torch.where(a != 0, b, c),
+    "erf": lambda a, b, c: torch.erf(a),
 }
 
 
@@ -185,3 +195,36 @@ class Interpreter:
                 return self.carry[which]
             case _:
                 return {"reg": self.registers, "temp": self.temps}[kind][which]
+
+
+def compare_with_autograd(cell: Cell, time: int = 6, batch: int = 4) -> None:
+    """Asserts that a cell's plan gives, in float64, the numbers and gradients of autograd through its
+    step."""
+    inputs = torch.randn(time, batch, cell.input_size, dtype=torch.float64, requires_grad=True)
+    start = [torch.randn_like(part, requires_grad=True) for part in leaves(cell.initial_state(batch))]
+    kind = type(cell.initial_state(batch))
+    state = start[0] if kind is Tensor else kind(*start) if hasattr(kind, "_fields") else tuple(start)
+    outputs, final = scan(cell, inputs, state, kernels="reference")
+    d_outputs = torch.randn_like(outputs)
+    d_final = [torch.randn_like(part) for part in leaves(final)]
+    wanted = [inputs, *start, *cell.parameters()]
+    expected = torch.autograd.grad(
+        [outputs, *leaves(final)], wanted, [d_outputs, *d_final], allow_unused=True, materialize_grads=True
+    )
+
+    traced = trace(cell, inputs, state)
+    run = Interpreter(traced, plan(traced, train=True))
+    got, parts = run.forward(traced.apart(start))
+    torch.testing.assert_close(got, outputs.detach(), **TOLERANCE)
+    for one, other in zip(traced.joined(parts), leaves(final), strict=True):
+        torch.testing.assert_close(one, other.detach(), **TOLERANCE)
+    d_inputs, d_tensors, d_parts = run.gradients(d_outputs, traced.apart(d_final))
+    # Vectors that the step derives from parameters carry their own history.
+    pairs = [(tensor, d_tensors[place]) for place, tensor in enumerate(traced.graph.tensors)]
+    pairs += zip((*traced.graph.inputs, *start), (*d_inputs, *traced.joined(d_parts)), strict=True)
+    torch.autograd.backward(
+        [a for a, _ in pairs if a.requires_grad], [d for a, d in pairs if a.requires_grad]
+    )
+    for tensor, d in zip(wanted, expected, strict=True):
+        found = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+        torch.testing.assert_close(found, d, **TOLERANCE)

@@ -2,7 +2,8 @@
 //
 // Every vector of units is kept in panels of L lanes, [unit block][row][L]: whatever its width, a row of a block is one
 // aligned machine vector, and a product reads its left operand as it is. Units past the width are padding: they hold
-// numbers that nobody reads.
+// numbers that nobody reads. A vector of one unit has one block, which every block of a program reads: what TOTAL and
+// MOST leave there, a number of a row in all lanes, goes with vectors of any width.
 //
 // Rows. A thread has its own elements, sorted by falling length, and so its own contiguous rows: step t of element i
 // (its place in the thread) is row first + start[t] + i, and only the live elements of a step have rows. A state has
@@ -22,7 +23,7 @@ enum Kind { REG, ACC, SLOT, BEFORE, AFTER, PARAM, CONST, TEMP, CARRY, PASS, DOUT
 
 enum Operation {
     MOV, ADD, SUB, MUL, DIV, NEG, ONEMINUS, FMA, FMS, FNMA, SIGMOID, TANH, SIGMOID_ADD, TANH_ADD, RELU, EXP, LOG, SQRT,
-    ABS, DSIGMOID, DTANH, DRELU, DABS, SUM, OPERATIONS
+    ABS, DSIGMOID, DTANH, DRELU, DABS, SUM, TOTAL, MOST, GT, GE, SELECT, ERF, OPERATIONS
 };
 
 struct Operand {

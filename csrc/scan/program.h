@@ -8,6 +8,12 @@ struct Place {  // an operand of this tile: its first row, and the floats to the
     ptrdiff_t step;
 };
 
+struct Block {  // of units, of the vectors that a program runs over
+    int lanes;  // units of this block that are not padding
+    bool first, last;
+};
+
+static ELMAN_INLINE float erf_one(float x) { return __builtin_erff(x); }
 static ELMAN_INLINE float log_one(float x) { return __builtin_logf(x); }
 static ELMAN_INLINE float sqrt_one(float x) { return __builtin_sqrtf(x); }
 
@@ -20,7 +26,36 @@ static ELMAN_INLINE float sqrt_one(float x) { return __builtin_sqrtf(x); }
     }                                                                   \
     break;
 
-static __attribute__((noinline)) void run_program(const Instruction* code, int count, const Place* place, int rows) {
+// One block's part of a row's sum or maximum (`join`), padding left out; after the last block every lane has the whole.
+template <class Join>
+static void reduce_rows(
+    const float* a, ptrdiff_t as, float* target, ptrdiff_t to, int rows, const Block& block, float nothing, Join join) {
+    for (int r = 0; r < rows; r++, a += as, target += to) {
+        alignas(sizeof(V)) float lane[L];
+        store(lane, load(a));
+        for (int i = block.lanes; i < L; i++) lane[i] = nothing;
+        const V part = block.first ? load(lane) : join(load(target), load(lane));
+        store(target, part);
+        if (!block.last) continue;
+        store(lane, part);
+        for (int half = L / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; i++) lane[i] = join(lane[i], lane[i + half]);
+        store(target, all(lane[0]));
+    }
+}
+
+struct Add {
+    template <class T>
+    ELMAN_INLINE T operator()(T x, T y) const { return x + y; }
+};
+struct Larger {  // a NaN stays
+    template <class T>
+    ELMAN_INLINE T operator()(T x, T y) const { return x < y || y != y ? y : x; }
+    ELMAN_INLINE V operator()(V x, V y) const { return ((x < y) | (y != y)) ? y : x; }
+};
+
+static __attribute__((noinline)) void run_program(
+    const Instruction* code, int count, const Place* place, int rows, const Block& block) {
     for (int i = 0; i < count; i++) {
         const Instruction& step = code[i];
         float* target = place[step.target].at;
@@ -57,6 +92,12 @@ static __attribute__((noinline)) void run_program(const Instruction* code, int c
                 store(target, load(target) + sum);
                 break;
             }
+            case TOTAL: reduce_rows(a, as, target, to, rows, block, 0.0f, Add{}); break;
+            case MOST: reduce_rows(a, as, target, to, rows, block, -__builtin_inff(), Larger{}); break;
+            case GT: ELMAN_LOOP(x > y ? all(1.0f) : V{})
+            case GE: ELMAN_LOOP(x >= y ? all(1.0f) : V{})
+            case SELECT: ELMAN_LOOP(x != V{} ? y : z)
+            case ERF: ELMAN_LOOP(each(x, erf_one))
         }
     }
 }

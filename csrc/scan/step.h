@@ -35,11 +35,12 @@ struct Step {
         switch (operand.kind) {
             case REG: return {scratch + at.reg + ptrdiff_t(which) * TILE_ROWS * L, 0, 0, L};
             case ACC: return {scratch + at.acc + ptrdiff_t(which) * TILE_ROWS * L, 0, 0, L};
-            case SLOT: return {slot(which, 0), call.row_stride * L, L, L};
+            case SLOT: return {slot(which, 0), plan.slot_width[which] == 1 ? 0 : call.row_stride * L, L, L};
             case BEFORE: return {state(which, 0), call.state_stride * L, L, L};
             case AFTER: return {state(which, 1), call.state_stride * L, L, L};
             case PARAM: return {call.params + call.param_at[which], L, 0, 0};
-            case TEMP: return {scratch + at.temp + vector(plan.temp_width, which), own, L, L};
+            case TEMP:
+                return {scratch + at.temp + vector(plan.temp_width, which), plan.temp_width[which] == 1 ? 0 : own, L, L};
             case CARRY: return {carry + vector(plan.state_width, which), own, L, L};
             case PASS: return {pass + vector(plan.state_width, which), own, L, L};
             case DOUT: return {scratch + at.dout, own, L, L};
@@ -66,7 +67,8 @@ static void run_tile(const Stage& stage, const Base* base, int panel, int units,
             const ptrdiff_t tile = stage.operand[i].kind == ACC ? ptrdiff_t(unit) * gates * TILE_ROWS * L : u * b.block;
             place[i] = {b.at + tile + ptrdiff_t(from) * b.row, b.step};
         }
-        run_program(stage.code, stage.instructions, place, rows);
+        const Block block{least(L, stage.width - u * L), u == 0, u == blocks(stage.width) - 1};
+        run_program(stage.code, stage.instructions, place, rows, block);
     }
 }
 

@@ -26,7 +26,7 @@ KINDS = ("reg", "acc", "slot", "before", "after", "param", "const", "temp", "car
 OPERATIONS = (
     "mov", "add", "sub", "mul", "div", "neg", "oneminus", "fma", "fms", "fnma", "sigmoid", "tanh",
     "sigmoid_add", "tanh_add", "relu", "exp", "log", "sqrt", "abs", "dsigmoid", "dtanh", "drelu", "dabs",
-    "sum",
+    "sum", "total", "most", "gt", "ge", "select", "erf",
 )  # fmt: skip
 WIDEST = 16384
 """Most units that a product may read or give: the engine's lists of blocks are that long."""
@@ -107,7 +107,7 @@ def run(
         [_rows(graph.tensors, [(w, row) for w, _, row in p.columns], p.width) for p in products],
         [_biases(graph.tensors, p) for p in products],
         [graph.tensors[place] for place in made.plan.params],
-        leaves(state),
+        traced.apart(leaves(state)),
     ]
     sizes = tuple(len(group) for group in groups)
     tensors = [None if tensor is None else tensor.contiguous() for group in groups for tensor in group]
@@ -122,7 +122,7 @@ def run(
         made, sizes, time, batch, threads, reverse, lengths, ids, native.instructions(instructions)
     )
     outputs, *final = _Scan.apply(sequence, *tensors)
-    places = iter(final)
+    places = iter(traced.joined(final))
     return outputs, map_state(lambda _: next(places), state)
 
 

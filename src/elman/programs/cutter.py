@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 from elman.programs.emitter import Emitter
 from elman.programs.plan import CHEAP, Operand, Stage
-from elman.tracing import Node
+from elman.tracing import REDUCTIONS, ROW, Node
 
 if TYPE_CHECKING:
     from elman.programs.planner import Planner
 
 Key = tuple[int, int]
-"""A stage: how many products come before it within the step, and its width."""
+"""A stage: how many products and reductions come before it within the step, and its width. Numbers of each
+row have the least width, ROW: they are there before the vectors of their level."""
 
 
 class Cutter:
@@ -31,7 +32,7 @@ class Cutter:
                     key = (self._level(node), self._width(target))
                     self.moves.setdefault(key, []).append((node, target))
             else:
-                self._require(node, self.key(node))
+                self._require(node, self.stage(node))
         for node, targets in self.roots.items():
             place = next((target for target in targets if target[0] in ("slot", "after")), None)
             if place is not None and not self._leaf(node):
@@ -50,7 +51,12 @@ class Cutter:
         return planner.param_widths[which] if kind == "pgrad" else widths[kind][which]
 
     def key(self, node: Node) -> Key:
+        """The first stage that may read a node from a register."""
         return self._level(node), node.width
+
+    def stage(self, node: Node) -> Key:
+        """The stage that computes a node: for a reduction the one before it can be read."""
+        return self.key(node.args[0] if node.op in REDUCTIONS else node)
 
     def _level(self, node: Node) -> int:
         if node not in self.levels:
@@ -61,6 +67,8 @@ class Cutter:
                 level = 0 if source.op == "state" else 1 + self._level(source)
             elif node.op == "back":
                 level = self._back_level(node)
+            elif node.op in REDUCTIONS:
+                level = 1 + self._level(node.args[0])
             else:
                 level = max(self._level(arg) for arg in node.args)
             self.levels[node] = level
@@ -79,13 +87,13 @@ class Cutter:
         nodes = self.nodes.setdefault(key, set())
         if self._leaf(node) or node in nodes:
             return
-        if self.key(node) != key:
+        if self.stage(node) != key:
             if node in self.roots and self._placed(node):
                 return
             again = node.op in CHEAP and all(self._leaf(arg) or self._placed(arg) for arg in node.args)
-            if not again:
-                self.roots.setdefault(node, []).append(self.planner.temp(node.width))
-                self._require(node, self.key(node))
+            if not again or node.width == ROW:
+                self.roots.setdefault(node, []).append(self.planner.temp(node.units))
+                self._require(node, self.stage(node))
                 return
         nodes.add(node)
         if node.op not in ("column", "back"):
@@ -107,7 +115,7 @@ class Cutter:
             stage = self._stage(key[1], place)
             for node in nodes:
                 if node.op in ("column", "back") and self._product(node) == place and not self._placed(node):
-                    self.roots.setdefault(node, []).append(self.planner.temp(node.width))
+                    self.roots.setdefault(node, []).append(self.planner.temp(node.units))
             mine = {node for node in nodes if node.op in ("column", "back") and self._product(node) == place}
             stage.code = Emitter(self, key, mine, [], {}).emit()
             stages.append(stage)
@@ -122,7 +130,7 @@ class Cutter:
 
     def _stage(self, width: int, product: int) -> Stage:
         late = self.backward and product >= 0 and list(self.planner.groups)[product][0].op == "state"
-        return Stage(width, product, late)
+        return Stage(1 if width == ROW else width, product, late)
 
     def _product(self, node: Node) -> int:
         return (

@@ -57,7 +57,7 @@ class Emitter:
         return _withregisters(self.code)
 
     def _targets(self, node: Node) -> list[Operand]:
-        if self.cutter.key(node) != self.key:
+        if self.cutter.stage(node) != self.key:
             return []  # computed again here; left where it belongs elsewhere
         return sorted(self.cutter.roots.get(node, []), key=lambda target: target[0] == "pgrad")
 

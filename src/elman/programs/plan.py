@@ -1,9 +1,11 @@
 """Stages: a traced step, and its derivative, as products and small programs of vector instructions.
 
-A step is cut where a dense product needs a result of the step itself. What lies between two cuts is a stage:
-at most one product, then a pointwise program that runs on a tile of rows and units. The derivative is taken
-in reverse on the graph, which gives another graph with products by the transposed weights, and is cut by the
-same rules:
+A step is cut where a dense product needs a result of the step itself, and where a row is reduced to one
+number (a sum over its units, its largest): what lies between two cuts is a stage, at most one product, then a
+pointwise program that runs on a tile of rows and units. The instructions `total` and `most` gather a number
+of each row while their stage runs; it can be read from the next stage on, a short one on numbers of rows or
+one on vectors. The derivative is taken in reverse on the graph, which gives another graph with products by
+the transposed weights, and is cut by the same rules:
 
     forward   acc = W a           a: a state before the step, or a vector of an earlier stage
     backward  back = W^T d_acc    at the end of step t for a vector of the step; for a state, where step t - 1
@@ -28,7 +30,7 @@ from dataclasses import dataclass, field
 Operand = tuple[str, int]
 NONE: Operand = ("const", 0)
 
-CHEAP = ("add", "sub", "mul", "neg", "oneminus", "relu", "abs")
+CHEAP = ("add", "sub", "mul", "neg", "oneminus", "relu", "abs", "gt", "ge", "select", "mov")
 """Operations that are computed again sooner than kept."""
 
 

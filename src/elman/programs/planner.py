@@ -3,14 +3,14 @@
 Shapes and words are those of elman.programs.plan.
 """
 
-import itertools
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Sequence
 
 from elman.programs.cutter import Cutter
 from elman.programs.emitter import registers
 from elman.programs.plan import CHEAP, Operand, Piece, Plan, Product, Stage
 from elman.programs.slots import share_slots
-from elman.tracing import Graph, Node, Trace, Untraceable
+from elman.tracing import ROW, Graph, Node, Trace, Untraceable, reachable
 
 
 def plan(trace: Trace, *, train: bool) -> Plan:
@@ -25,7 +25,7 @@ class Planner:
         self.trace = trace
         self.graph = trace.graph.copy()  # the derivative's nodes are none of the trace's
         self.train = train
-        self.end = len(self.graph.nodes)  # nodes from here on belong to the derivative
+        self.end = self.graph.whole = len(self.graph.nodes)  # nodes from here on belong to the derivative
         self.params: list[int] = []
         self.param_widths: list[int] = []
         self.consts: list[float] = [0.0]
@@ -57,7 +57,7 @@ class Planner:
             keep.append(self.trace.output)
         for node in dict.fromkeys(keep):
             if node not in self.after and node not in self.home:
-                forward_roots.setdefault(node, []).append(self._slot(node.width))
+                forward_roots.setdefault(node, []).append(self._slot(node.units))
         forward = Cutter(self, forward_roots, backward=False).cut()
         products = self._products()
         if self.trace.output not in self.home:
@@ -136,10 +136,6 @@ class Planner:
         pieces = [node for node in self.live if node.op == "input" and node in read]
         for node in pieces:
             self.home[node] = self._slot(node.width)
-        taken = sorted((node.value[0], node.value[1], node.width) for node in pieces)
-        for (which, start, width), (other, later, _) in itertools.pairwise(taken):
-            if which == other and later < start + width:
-                raise Untraceable("takes overlapping ranges of what is prepared")
         return sequences, hoisted, pieces
 
     def _products(self) -> list[Product]:
@@ -157,33 +153,28 @@ class Planner:
     def _backward_graph(self) -> dict[Node, Node | None]:
         """The derivative of every live node as a node of the graph; None where nothing depends on it."""
         graph = self.graph
-        d: dict[Node, Node | None] = dict.fromkeys(self.live)
+        d = Derivatives(graph, self.live)
         back: dict[Node, list[Node]] = {}
         for place, (source, _) in enumerate(self.groups):
             back.setdefault(source, []).append(graph.node("back", (), (place,), source.width))
-
-        def add(node: Node, more: Node) -> None:
-            known = d[node]
-            d[node] = more if known is None else graph.apply("add", known, more)
-
-        add(self.trace.output, graph.node("dout", width=self.trace.output.width))
+        d.add(self.trace.output, graph.node("dout", width=self.trace.output.width))
         for j, node in enumerate(self.trace.states):
-            add(node, graph.node("carry", (), (j,), node.width))
+            d.add(node, graph.node("carry", (), (j,), node.width))
             for leaf, products in back.items():
                 if leaf.op == "state" and leaf.value[0] == j:
                     for product in products:
-                        add(node, product)
+                        d.add(node, product)
         for node in sorted(self.live, key=lambda node: -node.place):
             if node.op not in ("state", "input"):
                 for product in back.get(node, []):
-                    add(node, product)
-            own = d[node]
+                    d.add(node, product)
+            own = d.own(node)
             if node.op == "column" or own is None:
                 continue
             for arg, more in zip(node.args, _chain(graph, node, own), strict=True):
-                if arg.op != "const":
-                    add(arg, more)
-        return d
+                if arg.op != "const" and more is not None:
+                    d.add(arg, more)
+        return {node: d.vector(node) for node in self.live}
 
     def _saved(self, d: dict[Node, Node | None]) -> list[Node]:
         """The forward nodes that backward reads from slots."""
@@ -235,7 +226,7 @@ class Planner:
                 self.given[node] = slot_of[key]
                 self.pinned.add(slot_of[key][1])
         for j, width in enumerate(self.trace.widths):
-            leaf = self.graph.node("state", (), (j,), width)
+            leaf = self.graph.node("state", (), (j, 0), width)
             roots.setdefault(d.get(leaf) or zero, []).append(("pass", j))
         for product, columns in zip(products, self.groups.values(), strict=True):
             product.gradients = [self.given[column][1] for column in columns]
@@ -248,22 +239,40 @@ class Planner:
         return Piece(node.value[0], node.value[1], node.width, self.home[node][1], gradient)
 
 
-def reachable(roots: Iterable[Node], stop: Callable[[Node], bool] = lambda node: False) -> list[Node]:
-    """What the roots are computed from, themselves included, arguments first; not what is behind a `stop`."""
-    found: set[Node] = set()
-    todo = list(roots)
-    while todo:
-        node = todo.pop()
-        if node not in found:
-            found.add(node)
-            if not stop(node):
-                todo.extend(node.args)
-    return sorted(found, key=lambda node: node.place)
+class Derivatives:
+    """Sums of what reaches each node; a number of each row gathers vectors, and sums them over the units
+    once.
+    """
+
+    def __init__(self, graph: Graph, nodes: Sequence[Node]) -> None:
+        self.graph = graph
+        self.sums: dict[Node, Node | None] = dict.fromkeys(nodes)
+        self.wide: dict[Node, dict[int, Node]] = {}  # of numbers of each row: the vectors by their width
+
+    def add(self, node: Node, more: Node) -> None:
+        if node.width == ROW and more.width > 0:
+            sums = self.wide.setdefault(node, {})
+            known = sums.get(more.width)
+            sums[more.width] = more if known is None else self.graph.apply("add", known, more)
+        else:
+            known = self.sums[node]
+            self.sums[node] = more if known is None else self.graph.apply("add", known, more)
+
+    def own(self, node: Node) -> Node | None:
+        """A node's derivative when everything that depends on it has been added."""
+        for vector in self.wide.pop(node, {}).values():
+            self.add(node, self.graph.total(vector))
+        return self.sums[node]
+
+    def vector(self, node: Node) -> Node | None:
+        """The same, as wide as the node."""
+        own = self.own(node)
+        return own if own is None or node.width <= 0 else self.graph.vector(own, node.width)
 
 
-def _chain(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
-    """The derivatives of y's arguments, d being y's own; none for a leaf."""
-    return DERIVATIVES[y.op](graph, y, d) if y.op in DERIVATIVES else ()
+def _chain(graph: Graph, y: Node, d: Node) -> tuple[Node | None, ...]:
+    """The derivatives of y's arguments, d being y's own; None where there is none."""
+    return DERIVATIVES[y.op](graph, y, d) if y.op in DERIVATIVES else (None,) * len(y.args)
 
 
 def _by_result(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
@@ -276,7 +285,17 @@ def _of_division(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
     return by, graph.apply("neg", graph.apply("mul", by, y))
 
 
-DERIVATIVES: dict[str, Callable[[Graph, Node, Node], tuple[Node, ...]]] = {
+def _of_select(graph: Graph, y: Node, d: Node) -> tuple[Node | None, ...]:
+    zero = graph.const(0.0)
+    return None, graph.apply("select", y.args[0], d, zero), graph.apply("select", y.args[0], zero, d)
+
+
+def _of_erf(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
+    bell = graph.apply("exp", graph.apply("neg", graph.apply("mul", y.args[0], y.args[0])))
+    return (graph.apply("mul", d, graph.apply("mul", bell, graph.const(2 / math.sqrt(math.pi)))),)
+
+
+DERIVATIVES: dict[str, Callable[[Graph, Node, Node], tuple[Node | None, ...]]] = {
     "add": lambda graph, y, d: (d, d),
     "sub": lambda graph, y, d: (d, graph.apply("neg", d)),
     "mul": lambda graph, y, d: (graph.apply("mul", d, y.args[1]), graph.apply("mul", d, y.args[0])),
@@ -289,6 +308,11 @@ DERIVATIVES: dict[str, Callable[[Graph, Node, Node], tuple[Node, ...]]] = {
     "abs": lambda graph, y, d: (graph.node("dabs", (d, y.args[0]), width=y.width),),
     "exp": lambda graph, y, d: (graph.apply("mul", d, y),),
     "log": lambda graph, y, d: (graph.apply("div", d, y.args[0]),),
+    "mov": lambda graph, y, d: (d,),
+    "total": lambda graph, y, d: (d,),
+    "select": _of_select,
+    "erf": _of_erf,
     "sqrt": lambda graph, y, d: (graph.apply("div", graph.apply("mul", d, graph.const(0.5)), y),),
 }
-"""(graph, y, the derivative of y) -> the derivatives of its arguments."""
+"""(graph, y, the derivative of y) -> the derivatives of its arguments; None for none. The arguments of a
+comparison and of the largest unit, which only shifts, have none."""

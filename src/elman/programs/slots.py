@@ -9,14 +9,16 @@ def share_slots(plan: Plan, pinned: set[int]) -> None:
 
     Time is counted in instructions over the forward and the backward step of one row. A slot whose last
     reader is the very instruction that writes another one may be overtaken by it: instructions work element
-    by element. The vectors that a product reads stay until its stage ends, the pinned ones for ever.
+    by element. The vectors that a product reads stay until its stage ends, the pinned ones for ever. A number
+    of each row is read and added to by every block of units: it is in use from the beginning of a stage to
+    its end.
     """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
 
     def seen(slot: int, time: int) -> None:
-        first.setdefault(slot, time)
-        last[slot] = time
+        first[slot] = min(first.get(slot, time), time)
+        last[slot] = max(last.get(slot, time), time)
 
     for slot in (
         *(slot for product in plan.hoisted for slot in product.slots),
@@ -26,11 +28,16 @@ def share_slots(plan: Plan, pinned: set[int]) -> None:
     time = 0
     for stages in (plan.forward, plan.backward):
         for stage in stages:
+            begin, end = time + 1, time + len(stage.code) + 1
             for step in stage.code:
                 time += 1
                 for kind, which in (*operands(step), step.target):
                     if kind == "slot":
                         seen(which, time)
+                        if plan.slots[which] == 1:
+                            seen(which, begin)
+                            seen(which, end)
+            time = end
             if (
                 stages is plan.forward
                 and stage.product >= 0

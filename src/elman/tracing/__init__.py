@@ -1,0 +1,19 @@
+"""A cell's equations as a graph, read from its own `step`."""
+
+from elman.tracing.graph import REDUCTIONS, ROW, Graph, Node, Untraceable
+from elman.tracing.parts import reachable
+from elman.tracing.reader import Trace, leaves, trace
+from elman.tracing.symbols import Symbol
+
+__all__ = [
+    "REDUCTIONS",
+    "ROW",
+    "Graph",
+    "Node",
+    "Symbol",
+    "Trace",
+    "Untraceable",
+    "leaves",
+    "reachable",
+    "trace",
+]
