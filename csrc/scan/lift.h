@@ -43,6 +43,13 @@ static void input_gradients(const Call& call, int thread) {
     const Lifted of = lifted(call, thread);
     float* acc = call.scratch[thread] + layout(call, thread).acc;
     Chunk chunk[MOST_CHUNKS];
+    for (int i = 0; i < call.inputs; i++) {
+        float* to = call.d_input[i];
+        if (to && !call.symbols)
+            clear(call, share_of(call, thread), to, call.input_size[i], !call.whole[i]);
+        else if (to && !call.whole[i])
+            __builtin_memset(to + of.first * call.input_size[i], 0, sizeof(float) * of.rows * call.input_size[i]);
+    }
     for (int i = 0; i < plan.pieces; i++) {
         const Piece& piece = plan.piece[i];
         if (piece.gradient >= 0 && call.d_input[piece.input])
@@ -65,7 +72,7 @@ static void input_gradients(const Call& call, int thread) {
                                [&](int v) { return acc + v * CHUNK_ROWS * L; });
                 const int start = panel * shape.units * L, width = least(shape.units * L, sequence.size - start);
                 scatter(acc, CHUNK_ROWS, count, of.outside + of.first + from, to, call.input_size[sequence.input],
-                        sequence.start + start, width, true);
+                        sequence.start + start, width, !call.whole[sequence.input]);
             }
         }
     }

@@ -8,6 +8,7 @@ static void forward(const Call& call, int thread) {
     const Layout at = layout(call, thread);
     float* scratch = call.scratch[thread];
     if (!call.symbols) lift(call, thread);
+    clear(call, share, call.output, plan.output_width, false);
     for (int j = 0; j < plan.states; j++)
         gather(call.state[j], plan.state_width[j], 0, plan.state_width[j], share.element, share.elements,
                call.states + call.state_at[j] + share.first_state * L, call.state_stride);

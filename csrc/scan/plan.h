@@ -121,7 +121,9 @@ struct Call {
 
     const float* d_output;
     const float* const* d_final;
+    int inputs;
     float* const* d_input;  // null where it is not wanted
+    const int* whole;       // [inputs] each of its columns is given once: written, and not added to
     float* const* d_weight;
     float* const* d_bias;
     float* const* d_param;

@@ -19,6 +19,15 @@ static void gather(const float* from, int row_size, int start, int width, const 
     }
 }
 
+// Zeroes what the caller's array has of this thread's elements past their ends; all that it has of them where `all`.
+static void clear(const Call& call, const Share& share, float* to, int row_size, bool all) {
+    for (int i = 0, length = share.steps; i < share.elements; i++) {  // longest first
+        while (length && share.live[length - 1] <= i) length--;
+        for (int t = all ? 0 : length; t < call.time; t++)
+            __builtin_memset(to + (ptrdiff_t(t) * call.batch + share.element[i]) * row_size, 0, sizeof(float) * row_size);
+    }
+}
+
 static void scatter(const float* from, ptrdiff_t stride, int rows, const int32_t* outside, float* to, int row_size,
                     int start, int width, bool add) {
     for (int u = 0; u < blocks(width); u++) {

@@ -133,6 +133,26 @@ std::vector<Segment> segments_of(const Rows& rows, const Product& product, int s
     return found;
 }
 
+// Which inputs' derivatives are given column by column once, so that nothing has to be added to them.
+std::vector<int> whole_inputs(const Plan& plan, const std::vector<int>& columns) {
+    std::vector<int> whole;
+    for (int input = 0; input < int(columns.size()); input++) {
+        std::vector<int> given(columns[input], 0);
+        auto range = [&](int which, int start, int width) {
+            if (which == input)
+                for (int i = start; i < start + width; i++) given[i]++;
+        };
+        for (int i = 0; i < plan.pieces; i++)
+            if (plan.piece[i].gradient >= 0) range(plan.piece[i].input, plan.piece[i].start, plan.piece[i].width);
+        for (int i = 0; i < plan.hoisted; i++) {
+            const Sequence& sequence = plan.sequence[plan.lift[i].which];
+            range(sequence.input, sequence.start, sequence.size);
+        }
+        whole.push_back(std::all_of(given.begin(), given.end(), [](int times) { return times == 1; }));
+    }
+    return whole;
+}
+
 // A stride between unit blocks that does not send their rows to the same places of a cache.
 std::ptrdiff_t stride_for(std::ptrdiff_t rows) { return (rows + 31) / 64 * 64 + 33; }
 
@@ -409,6 +429,8 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
     Call& call = work.call;
     call.input = input.data(), call.weight = weight.data(), call.bias = bias.data(), call.param = param.data();
     call.d_output = reinterpret_cast<const float*>(d_output), call.d_final = final_state.data();
+    const std::vector<int> whole = whole_inputs(plan, saved.columns);
+    call.inputs = int(saved.columns.size()), call.whole = whole.data();
     call.d_input = d_input.data(), call.d_weight = d_weight.data(), call.d_bias = d_bias.data();
     call.d_param = d_param.data(), call.d_state = d_state.data();
     call.segments = segments.data(), call.segment_count = counts.data();

@@ -157,8 +157,7 @@ class Sequences:
 
     def forward(self, tensors: Sequence[Tensor | None]) -> tuple[list[Tensor], Any]:
         inputs, weights, biases, params, states = self.split(tensors)
-        ragged = self.lengths is not None
-        output = (torch.zeros if ragged else torch.empty)(self.time, self.batch, self.made.plan.output_width)
+        output = torch.empty(self.time, self.batch, self.made.plan.output_width)
         final = [state.clone() for state in states]
         saved = native.native_module().scan_forward(
             self.made.native, self.time, self.batch, self.threads, self.reverse, _address(self.lengths),
@@ -177,18 +176,11 @@ class Sequences:
         """The derivatives of the tensors; None where one is not wanted or there is no tensor."""
         inputs, weights, _, params, _ = self.split(tensors)
         d_output, *d_final = [d.contiguous() for d in d_outputs]
-        # The engine adds to what it gives for inputs, and writes the rest; weights and states are never left
-        # out.
+        # Inputs' may be left out; the others' are never.
         results = [
-            None
-            if tensor is None
-            else torch.zeros_like(tensor)
-            if place < len(inputs)
-            else torch.empty_like(tensor)
+            None if tensor is None or (place < len(inputs) and not wanted[place]) else torch.empty_like(tensor)
             for place, tensor in enumerate(tensors)
         ]
-        for place in range(len(inputs)):
-            results[place] = results[place] if wanted[place] else None
         native.native_module().scan_backward(
             self.made.native, saved, *map(_addresses, (inputs, weights, params)), _address(d_output),
             _addresses(d_final), *map(_addresses, self.split(results)),
@@ -229,7 +221,9 @@ def _rows(tensors: Sequence[Tensor], places: Sequence[tuple[int, int]], width: i
     """`width` rows of a tensor for each (which, first row); a view where they are neighbours."""
     which, first = places[0]
     if all(place == (which, first + i * width) for i, place in enumerate(places)):
-        return tensors[which][first : first + len(places) * width]
+        rows = tensors[which]
+        # All of them are not sliced: torch copies the gradient of a slice.
+        return rows if len(rows) == len(places) * width else rows[first : first + len(places) * width]
     return torch.cat([tensors[which][row : row + width] for which, row in places])
 
 

@@ -148,7 +148,9 @@ def scan(
             outputs, state, recorded = _reference(cell, inputs[start:stop], state, left, record)
             shown.append(recorded)
         else:
-            outputs, state = _run(cell, inputs[start:stop], state, left, kernels, compute)
+            # The whole is not sliced: torch copies the gradient of a slice.
+            part = inputs if stop - start == time else inputs[start:stop]
+            outputs, state = _run(cell, part, state, left, kernels, compute)
         pieces.append(outputs)
 
     outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
