@@ -3,17 +3,20 @@
 Nothing here is random: the numbers are functions of their places, so that a bound once met is always met.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
 import oracles
-from elman import counter
+from elman import counter, kernels
 
 keys = st.integers(-(2**63), 2**64 - 1)
+SETS = kernels.native_module().scan_kernels() if kernels.native_available() else []
 coordinate = st.integers(-(2**31), 2**32 - 1)
 
 
@@ -143,6 +146,58 @@ def test_dropout_keeps_the_type_and_passes_gradients_through_what_it_keeps(kind:
     assert values.grad is not None
     assert torch.equal(values.grad, got.detach())
     assert 0 < int((got == 0).sum()) < got.numel()
+
+
+@pytest.mark.skipif(not kernels.native_available(), reason="there is no native module here")
+@settings(max_examples=40)
+@given(
+    shape=st.lists(st.integers(0, 40), min_size=2, max_size=4), key=keys, probability=st.floats(0.001, 0.999),
+    threads=st.integers(1, 3), way=st.sampled_from(SETS or [""]), data=st.data(),
+)  # fmt: skip
+def test_the_native_dropout_has_the_same_bits(
+    shape: list[int], key: int, probability: float, threads: int, way: str, data: Any
+) -> None:
+    generator = torch.Generator().manual_seed(sum(shape))
+    values = torch.randn(shape, generator=generator)
+    values[values > 2] = torch.inf
+    values[values < -2] = torch.nan
+    steps = torch.randint(-(2**40), 2**40, shape[:-1], generator=generator)
+    if data.draw(st.booleans()):  # strides, and a step for many
+        values, steps = values.transpose(-1, -2).contiguous().transpose(-1, -2), steps[..., :1]
+    results = {}
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counter, "SMALL", 0)  # threads also where there is little to do
+        patch.setenv("ELMAN_INSTRUCTIONS", way)
+        try:
+            torch.set_num_threads(threads)
+            for mode in ("torch", "native"):
+                patch.setenv("ELMAN_KERNELS", mode)
+                given = values.clone().requires_grad_()
+                got = counter.dropout(given, probability, key, steps)
+                got.backward(values.flip(0))
+                assert given.grad is not None
+                results[mode] = got.detach(), given.grad
+        finally:
+            torch.set_num_threads(before)
+    for wanted, got in zip(results["torch"], results["native"], strict=True):
+        assert torch.equal(wanted.view(torch.int32), got.view(torch.int32))
+
+
+@pytest.mark.skipif(not kernels.native_available(), reason="there is no native module here")
+def test_second_derivatives_and_transforms_pass_through_dropout() -> None:
+    steps = torch.arange(3)[:, None].expand(3, 2)
+    x = torch.randn(3, 2, 5, requires_grad=True)
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        return counter.dropout(counter.dropout(x, 0.5, 1, steps) ** 3, 0.5, 2, steps).sum()
+
+    (first,) = torch.autograd.grad(total(x), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    kept = counter.dropout(torch.ones(3, 2, 5), 0.5, 1, steps)
+    factor = counter.dropout(kept**3, 0.5, 2, steps)
+    torch.testing.assert_close(second, 6 * x.detach() * factor)
+    torch.testing.assert_close(torch.func.grad(total)(x.detach()), first.detach())
 
 
 def test_no_dropout_is_no_work() -> None:

@@ -7,4 +7,5 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+void bind_dropout(nanobind::module_& module);
 void bind_scan(nanobind::module_& module);

@@ -4,6 +4,19 @@ def version() -> str: ...
 def compiler() -> str: ...
 def instruction_sets() -> list[str]: ...
 def scan_kernels() -> list[str]: ...
+def dropout(
+    values: int,
+    target: int,
+    steps: int,
+    rows: int,
+    batch: int,
+    units: int,
+    key: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+    kernels: str,
+) -> None: ...
 
 class ScanPlan:
     def __init__(self, numbers: list[int], constants: list[float]) -> None: ...

@@ -12,12 +12,19 @@ C. Wellons ("Prospecting for hash functions", 2018; bias about 0.17 of 2^-32), a
 Shapes: coordinates are integer tensors that broadcast against each other.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from elman import kernels
 
 _FIRST = 0x7FEB352D
 _SECOND = 0x846CA68B
 _WORD = (1 << 32) - 1
+
+SMALL = 1 << 16
+"""Units below which a second thread costs more than it brings."""
 
 
 def _signed(word: int) -> int:
@@ -64,16 +71,53 @@ def dropout(values: Tensor, probability: float, key: int, steps: Tensor) -> Tens
     """Inverted dropout (Srivastava et al. 2014): zero with `probability`, the rest over 1 - probability.
 
     values (..., N, H), steps (..., N): the count of steps that each element has made; the mask at a place is
-    a function of (key, element, step, unit) alone.
+    a function of (key, element, step, unit) alone. The native module, where it serves, gives the same bits in
+    one pass; ELMAN_KERNELS=torch and reference leave it out.
     """
     if probability <= 0:
         return values
+    if _is_native(values):
+        return _Dropout.apply(values, probability, key, steps)  # pyrefly: ignore[bad-return]
     element = torch.arange(values.shape[-2], device=values.device)[:, None]
     unit = torch.arange(values.shape[-1], device=values.device)
     # Compare as integers: the mask costs one pass over int32 and no float is made.
     drawn = (bits(key, element, steps[..., None], unit) >> 8) & 0xFFFFFF
     keep = drawn >= int(probability * (1 << 24))
     return values * keep * (1 / (1 - probability))
+
+
+def _is_native(values: Tensor) -> bool:
+    """Whether the native module has a kernel for these tensors, which must have addresses."""
+    return (
+        kernels.native_available()
+        and kernels.mode() in ("auto", "native")
+        and values.device.type == "cpu"
+        and values.dtype == torch.float32
+        and type(values) in (Tensor, torch.nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+class _Dropout(torch.autograd.Function):
+    """Dropout by the native module; the gradient meets the same mask, which is drawn again and not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, probability: float, key: int, steps: Tensor) -> Tensor:
+        ctx.probability, ctx.key, ctx.steps = probability, key, steps
+        given, result = values.contiguous(), torch.empty_like(values, memory_format=torch.contiguous_format)
+        batch, units = values.shape[-2:]
+        places = steps.to(torch.int64).expand(values.shape[:-1]).contiguous()
+        kernels.native_module().dropout(
+            given.data_ptr(), result.data_ptr(), places.data_ptr(), places.numel(), batch, units, _mix_key(key),
+            int(probability * (1 << 24)), 1 / (1 - probability),
+            1 if values.numel() < SMALL else torch.get_num_threads(), kernels.instructions(),
+        )  # fmt: skip
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
+        return dropout(grad_outputs[0], ctx.probability, ctx.key, ctx.steps), None, None, None
 
 
 def child(key: int, index: int) -> int:
