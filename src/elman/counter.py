@@ -77,7 +77,7 @@ def dropout(values: Tensor, probability: float, key: int, steps: Tensor) -> Tens
     if probability <= 0:
         return values
     if _is_native(values):
-        return _Dropout.apply(values, probability, key, steps)  # pyrefly: ignore[bad-return]
+        return _Dropout.apply(values, probability, key, steps)
     element = torch.arange(values.shape[-2], device=values.device)[:, None]
     unit = torch.arange(values.shape[-1], device=values.device)
     # Compare as integers: the mask costs one pass over int32 and no float is made.
@@ -109,14 +109,14 @@ class _Dropout(torch.autograd.Function):
         batch, units = values.shape[-2:]
         places = steps.to(torch.int64).expand(values.shape[:-1]).contiguous()
         kernels.native_module().dropout(
-            given.data_ptr(), result.data_ptr(), places.data_ptr(), places.numel(), batch, units, _mix_key(key),
-            int(probability * (1 << 24)), 1 / (1 - probability),
+            given.data_ptr(), result.data_ptr(), places.data_ptr(), places.numel(), batch, units,
+            _mix_key(key), int(probability * (1 << 24)), 1 / (1 - probability),
             1 if values.numel() < SMALL else torch.get_num_threads(), kernels.instructions(),
         )  # fmt: skip
         return result
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
         return dropout(grad_outputs[0], ctx.probability, ctx.key, ctx.steps), None, None, None
 
 
