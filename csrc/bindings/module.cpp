@@ -52,4 +52,5 @@ NB_MODULE(_native, module) {
 
     bind_dropout(module);
     bind_scan(module);
+    bind_beam(module);
 }

@@ -1,0 +1,20 @@
+// The search's kernels for x86-64 with AVX-512.
+#include "kernels.h"
+
+#include <immintrin.h>
+
+#define ELMAN_LANES 16
+#define ELMAN_MASK(a, b) static_cast<uint32_t>(_mm512_cmp_ps_mask((__m512)(a), (__m512)(b), _CMP_GT_OQ))
+
+namespace elman {
+namespace avx512 {
+namespace {
+#include "../simd/vector.h"
+#include "extend.h"
+}  // namespace
+
+extern const SearchKernels search_kernels;
+const SearchKernels search_kernels = {"avx512", softmax, extend};
+
+}  // namespace avx512
+}  // namespace elman
