@@ -123,6 +123,9 @@ class Beam {
     void choose(const Real* x);
     void stay(int i, int w, Real scale, const Real* x);
     void extend(int i, std::uint32_t code, int w, Real mass, const Real* x);
+    double logarithm(const Real* x, std::uint32_t label) const {  // of y, for a symbol; what was left out is impossible
+        return place[label] < 0 ? -std::numeric_limits<double>::infinity() : double(x[label]) - log_sum;
+    }
     Track arrive(int i, std::uint32_t label, const Real* x);
     int child_of(int parent, std::uint32_t code);
     int find_child(int parent, std::uint32_t label, int word) const;

@@ -288,7 +288,7 @@ void Beam<Real>::stay(int i, int w, Real scale, const Real* x) {
             return;
         }
     }
-    to_symbol.value += x[label] - log_sum;
+    to_symbol.value += logarithm(x, label);
     to_symbol.end = static_cast<std::int32_t>(time);
     to_symbol.peak = std::max(to_symbol.peak, static_cast<float>(y[label]));
 }
@@ -311,7 +311,7 @@ typename Beam<Real>::Track Beam<Real>::arrive(int i, std::uint32_t label, const 
     const bool repeats = static_cast<int>(label) == last[i];
     const Track& from = repeats || blank.value >= symbol.value ? blank : symbol;
     entries.push_back({from.entry, static_cast<std::int32_t>(time), from.end, from.peak});
-    return {from.value + x[label] - log_sum, static_cast<std::int32_t>(entries.size()) - 1,
+    return {from.value + logarithm(x, label), static_cast<std::int32_t>(entries.size()) - 1,
             static_cast<std::int32_t>(time), static_cast<float>(y[label])};
 }
 

@@ -56,3 +56,70 @@ def scan_backward(
     d_params: list[int],
     d_states: list[int],
 ) -> None: ...
+def search_kernels() -> list[str]: ...
+
+class NgramModel: ...
+
+class Lexicon:
+    def __init__(
+        self, spellings: list[int], offsets: list[int], word_of: list[int], words: int, separator: int
+    ) -> None: ...
+    def size(self) -> int: ...
+    def most_edges(self) -> int: ...
+
+class Found:
+    symbols: list[int]
+    words: list[int]
+    starts: list[int]
+    ends: list[int]
+    confidences: list[float]
+    score: float
+
+class Request:
+    parent: int
+    unit: int
+    row: int
+
+class Decoder:
+    def __init__(
+        self,
+        classes: int,
+        beam: int,
+        kept: int,
+        least: float,
+        alpha: float,
+        beta: float,
+        times: bool,
+        symbol_model: bool,
+        external: int,
+        lexicon: Lexicon | None,
+        model: NgramModel | None,
+        units: list[int],
+        looks: list[float],
+        weights: list[float],
+        next: list[int],
+        last: list[float],
+        kernels: str,
+    ) -> None: ...
+
+class BeamSingle:
+    def __init__(self, decoder: Decoder) -> None: ...
+    def advance(self, x: int, frames: int, stride: int) -> None: ...
+    def requests(self) -> list[Request]: ...
+    def supply(self, rows: int) -> None: ...
+    def endings(self) -> list[Request]: ...
+    def best(self, count: int, whole: bool, ends: list[float]) -> list[Found]: ...
+    def frames(self) -> int: ...
+
+class BeamTwofold(BeamSingle): ...
+
+def beam_decode(
+    decoder: Decoder,
+    addresses: list[int],
+    frames: list[int],
+    stride: int,
+    count: int,
+    threads: int,
+    twofold: bool,
+) -> list[list[Found]]: ...
+def beam_bad_frame(x: int, frames: int, stride: int, classes: int, twofold: bool) -> int: ...
