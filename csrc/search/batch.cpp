@@ -27,7 +27,7 @@ std::vector<std::vector<Found>> decode(const Decoder& decoder, const std::vector
         }
     };
     if (const int useful = std::min<int>(threads, static_cast<int>(utterances.size())); useful > 1)
-        in_parallel(useful, [&](int thread, std::barrier<>&) { work(thread); });
+        in_parallel(useful, [&](int thread, Barrier&) { work(thread); });
     else
         work(0);
     for (const std::exception_ptr& error : errors)

@@ -39,5 +39,5 @@ def test_what_is_wrong_is_told() -> None:
         ctc_greedy(torch.zeros(3, 1, 5), alphabet=ALPHABET)
     logits = torch.zeros(3, 2, 6)
     logits[1, 1, 3] = torch.nan
-    with pytest.raises(DataError, match="utterance 1: frame 1: .* a NaN for class 3"):
+    with pytest.raises(DataError, match=r"utterance 1: frame 1: .* a NaN for class 3"):
         ctc_greedy(logits, alphabet=ALPHABET)
