@@ -10,3 +10,4 @@
 void bind_dropout(nanobind::module_& module);
 void bind_scan(nanobind::module_& module);
 void bind_beam(nanobind::module_& module);
+void bind_stream(nanobind::module_& module);

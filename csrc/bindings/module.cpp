@@ -53,4 +53,5 @@ NB_MODULE(_native, module) {
     bind_dropout(module);
     bind_scan(module);
     bind_beam(module);
+    bind_stream(module);
 }

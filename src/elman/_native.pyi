@@ -17,6 +17,7 @@ def dropout(
     threads: int,
     kernels: str,
 ) -> None: ...
+def stream_kernels() -> list[str]: ...
 
 class ScanPlan:
     def __init__(self, numbers: list[int], constants: list[float]) -> None: ...
@@ -123,3 +124,57 @@ def beam_decode(
     twofold: bool,
 ) -> list[list[Found]]: ...
 def beam_bad_frame(x: int, frames: int, stride: int, classes: int, twofold: bool) -> int: ...
+
+class StreamCell:
+    def __init__(
+        self,
+        plan: ScanPlan,
+        input: int,
+        output: int,
+        residual: bool,
+        weights: list[int],
+        biases: list[int],
+        params: list[int],
+    ) -> None: ...
+
+class StreamNet:
+    def __init__(
+        self,
+        kernels: str,
+        precision: str,
+        cells: list[StreamCell],
+        vocabulary: int,
+        embedding: int,
+        table: int,
+        head_weight: int,
+        head_bias: int,
+    ) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    def run(
+        self,
+        time: int,
+        streams: int,
+        tokens: int,
+        inputs: int,
+        states: list[int],
+        outputs: int,
+        seconds: float,
+    ) -> int: ...
+    def generate(
+        self,
+        count: int,
+        streams: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        seed: int,
+        start: int,
+        stop: int,
+        states: list[int],
+        logits: int,
+        done: int,
+        ids: int,
+        log_probs: int,
+        seconds: float,
+    ) -> tuple[int, int]: ...

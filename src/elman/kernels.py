@@ -24,6 +24,12 @@ VARIABLE = "ELMAN_KERNELS"
 INSTRUCTIONS = "ELMAN_INSTRUCTIONS"
 MODES: tuple[Mode, ...] = ("auto", "native", "torch", "reference")
 
+FAMILIES = ("scan", "stream")
+"""Kernels that have a version for each instruction set."""
+
+EXTENDS = {"avx512vnni": "avx512"}
+"""Instruction sets that only some families have a version for, and what the others take."""
+
 _native: ModuleType | None
 _import_error: ImportError | None
 try:
@@ -81,15 +87,19 @@ def instruction_sets() -> tuple[str, ...]:
     return () if _native is None else tuple(_native.instruction_sets())
 
 
-def instructions(asked: str | None = None) -> str:
-    """The instruction set that the scan is asked to use: `asked`, else ELMAN_INSTRUCTIONS, else the widest.
+def instructions(asked: str | None = None, family: str = "scan") -> str:
+    """The instruction set that a family of kernels is asked to use: `asked`, else ELMAN_INSTRUCTIONS, else the
+    widest.
 
-    Raises ConfigError for one that this machine or this build does not have.
+    A family that has no version for a set takes the one that the set extends. Raises ConfigError for one that
+    this machine or this build does not have.
     """
-    known = native_module().scan_kernels()
-    name = asked or os.environ.get(INSTRUCTIONS, "") or known[0]
-    if name not in known:
+    module = native_module()
+    known = {name: getattr(module, f"{name}_kernels")() for name in FAMILIES}
+    name = asked or os.environ.get(INSTRUCTIONS, "") or known[family][0]
+    every = list(dict.fromkeys(name for names in known.values() for name in names))
+    if name not in every:
         raise ConfigError(
-            f"{INSTRUCTIONS}={name!r}: expected one of {', '.join(known)}; correct it or unset it"
+            f"{INSTRUCTIONS}={name!r}: expected one of {', '.join(every)}; correct it or unset it"
         )
-    return name
+    return name if name in known[family] else EXTENDS[name]

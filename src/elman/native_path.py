@@ -75,7 +75,7 @@ def read(cell: Cell, inputs: Tensor, state: State, batch: int | None = None) -> 
         if max(product.size, product.gates * product.width) > WIDEST:
             raise Untraceable(f"has a product of more than {WIDEST} units")
     for stage in (*made.plan.forward, *made.plan.backward):
-        if len(_operands(stage)) > MOST_OPERANDS:
+        if count_operands(stage) > MOST_OPERANDS:
             raise Untraceable(f"has a step with more than {MOST_OPERANDS} vectors")
     return traced
 
@@ -102,13 +102,7 @@ def run(
     )
     made = _plan(traced, train=train)
     products = (*made.plan.products, *made.plan.hoisted)
-    groups = [
-        list(graph.inputs),
-        [_rows(graph.tensors, [(w, row) for w, _, row in p.columns], p.width) for p in products],
-        [_biases(graph.tensors, p) for p in products],
-        [graph.tensors[place] for place in made.plan.params],
-        traced.apart(leaves(state)),
-    ]
+    groups = [list(graph.inputs), *weights_of(traced, made.plan), traced.apart(leaves(state))]
     sizes = tuple(len(group) for group in groups)
     tensors = [None if tensor is None else tensor.contiguous() for group in groups for tensor in group]
     time, batch = graph.inputs[0].shape[:2] if ids is None else ids.shape
@@ -124,6 +118,27 @@ def run(
     outputs, *final = _Scan.apply(sequence, *tensors)
     places = iter(traced.joined(final))
     return outputs, map_state(lambda _: next(places), state)
+
+
+def forward_plan(traced: Trace) -> "Made":
+    """The plan that runs a trace forward, without what only a derivative needs."""
+    return _plan(traced, train=False)
+
+
+def count_operands(stage: Stage) -> int:
+    """How many vectors a stage speaks of; the engine has room for MOST_OPERANDS."""
+    return len(_operands(stage))
+
+
+def weights_of(traced: Trace, made: Plan) -> tuple[list[Tensor], list[Tensor | None], list[Tensor]]:
+    """Weights and biases of a plan's products, then of its hoisted ones; its vectors of parameters."""
+    tensors = traced.graph.tensors
+    products = (*made.products, *made.hoisted)
+    return (
+        [_rows(tensors, [(w, row) for w, _, row in p.columns], p.width) for p in products],
+        [_biases(tensors, p) for p in products],
+        [tensors[place] for place in made.params],
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+// The streams' kernels for x86-64 with AVX-512 and its sums of products of whole numbers (VNNI).
+#include <immintrin.h>
+
+#include "net.h"
+
+#define ELMAN_LANES 16
+#define ELMAN_REGISTERS 32
+
+namespace elman {
+namespace avx512vnni {
+namespace {
+#include "../simd/vector.h"
+#include "../scan/program.h"
+#include "product.h"
+#include "step.h"
+}  // namespace
+
+extern const StreamKernels stream_kernels;
+const StreamKernels stream_kernels = {"avx512vnni", L, packed_bytes, pack, step, weigh, pick};
+
+}  // namespace avx512vnni
+}  // namespace elman
