@@ -27,6 +27,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("scan",),
     ("layers", "energy", "lattice"),
     ("search", "metrics"),
+    ("streaming",),
     ("models",),
     ("tasks",),
     ("weights", "storage"),

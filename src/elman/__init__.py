@@ -2,6 +2,7 @@
 
 layers      elman.RNN, elman.LSTM, elman.GRU in place of torch.nn's; elman.Bidirectional
 cells       elman.Cell to write your own, elman.cells for ours; elman.scan runs one over a batch of sequences
+streams     elman.Streamer steps cells with packed weights, symbol by symbol
 runs        elman.load a trained model, elman.evaluate it; `from elman.train import train` makes one
 """
 
@@ -13,6 +14,7 @@ from elman.layers import GRU, LSTM, RNN, Bidirectional
 from elman.padded import Padded
 from elman.predict import evaluate, load
 from elman.scan import choose, scan
+from elman.streaming import Streamer, Symbols
 from elman.tokens import Tokens
 
 __version__ = version("elman")
@@ -26,6 +28,8 @@ __all__ = [
     "ElmanError",
     "Padded",
     "Stack",
+    "Streamer",
+    "Symbols",
     "Tokens",
     "choose",
     "evaluate",

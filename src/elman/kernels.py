@@ -88,8 +88,8 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def instructions(asked: str | None = None, family: str = "scan") -> str:
-    """The instruction set that a family of kernels is asked to use: `asked`, else ELMAN_INSTRUCTIONS, else the
-    widest.
+    """The instruction set that a family of kernels is asked to use: `asked`, else ELMAN_INSTRUCTIONS, else
+    the widest.
 
     A family that has no version for a set takes the one that the set extends. Raises ConfigError for one that
     this machine or this build does not have.

@@ -12,6 +12,7 @@ from torch import nn
 
 from elman.cells import Cell
 from elman.runs import Run
+from elman.streaming import Precision, check_precision
 from elman.tasks.base import Predictor, Task
 from elman.weights import put_weights
 
@@ -37,13 +38,20 @@ def load_model(
     return folder, task, model.eval()
 
 
-def load(run: str | Path, checkpoint: str = "best", cell: type[Cell] | None = None) -> Predictor:
-    """A trained model for use.
+def load(
+    run: str | Path,
+    checkpoint: str = "best",
+    cell: type[Cell] | None = None,
+    *,
+    weights: Precision = "float32",
+) -> Predictor:
+    """A trained model for use, with weights in float32, bfloat16 or int8 (elman.streaming).
 
     What it can do is its task's (for language models: elman.tasks.language_predictor).
     """
+    check_precision(weights)
     _, task, model = load_model(run, checkpoint, cell)
-    return task.predictor(model)
+    return task.predictor(model, weights)
 
 
 def evaluate(
@@ -52,8 +60,13 @@ def evaluate(
     *,
     checkpoint: str = "best",
     cell: type[Cell] | None = None,
+    weights: Precision = "float32",
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> dict[str, float]:
-    """The task's figures on `files`, or on the run's own validation data where none are named."""
+    """The task's figures on `files`, or on the run's own validation data where none are named.
+
+    weights: bfloat16 or int8 measure the model as it streams with such weights.
+    """
+    check_precision(weights)
     _, task, model = load_model(run, checkpoint, cell)
-    return task.evaluate(model, [str(path) for path in files], progress)
+    return task.evaluate(model, [str(path) for path in files], progress, weights)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from elman.cells import Cell
 from elman.errors import ConfigError
+from elman.streaming import Precision
 
 errors = Console(stderr=True, highlight=False)
 """Progress and remarks."""
@@ -21,6 +22,10 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
 CheckpointName = Annotated[
     str, typer.Option("--checkpoint", help="best, newest, or the name of a folder in RUN/checkpoints.")
+]
+WeightsPrecision = Annotated[
+    Precision,
+    typer.Option("--weights", help="Precision of the weights: int8 and bfloat16 are read faster."),
 ]
 OwnCell = Annotated[
     str | None,

@@ -11,6 +11,7 @@ from elman.cli.common import (
     CheckpointName,
     OwnCell,
     RunFolder,
+    WeightsPrecision,
     errors,
     own_cell,
     say,
@@ -31,12 +32,13 @@ def evaluate_command(
     json: AsJson = False,
     checkpoint: CheckpointName = "best",
     cell: OwnCell = None,
+    weights: WeightsPrecision = "float32",
 ) -> None:
     """Measure a model on files, or on the validation data of its run."""
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("evaluating", total=1.0)
         figures = evaluate(
-            run, files or [], checkpoint=checkpoint, cell=own_cell(cell),
+            run, files or [], checkpoint=checkpoint, cell=own_cell(cell), weights=weights,
             progress=lambda fraction: bar.update(task, completed=fraction),
         )  # fmt: skip
     if json:
@@ -55,6 +57,7 @@ def predict_command(
     json: AsJson = False,
     checkpoint: CheckpointName = "best",
     cell: OwnCell = None,
+    weights: WeightsPrecision = "float32",
 ) -> None:
     """Say what the model makes of each input.
 
@@ -63,7 +66,7 @@ def predict_command(
     inputs = inputs or [line.rstrip("\n") for line in sys.stdin]
     if not inputs:
         raise DataError("predict: expected at least one INPUT, as an argument or a line of standard input")
-    predictions = load(run, checkpoint, own_cell(cell)).predict(inputs, best)
+    predictions = load(run, checkpoint, own_cell(cell), weights=weights).predict(inputs, best)
     if json:
         say_json(predictions)
         return
@@ -90,9 +93,10 @@ def generate_command(
     json: AsJson = False,
     checkpoint: CheckpointName = "best",
     cell: OwnCell = None,
+    weights: WeightsPrecision = "float32",
 ) -> None:
     """Write text with a language model: the prompt and what follows it."""
-    model = load(run, checkpoint, own_cell(cell))
+    model = load(run, checkpoint, own_cell(cell), weights=weights)
     if not isinstance(model, LanguagePredictor):
         raise ConfigError(f"{run}: this run is not of a language model; use elman predict {run} INPUT...")
     stops = [text.replace("\\n", "\n").replace("\\t", "\t") for text in stop or []]

@@ -49,6 +49,10 @@ class Codec(ABC):
         """The text of `ids`; `after` as for `decoder`."""
         return "".join(map(self.decoder(after), ids))
 
+    def ending(self, text: str) -> list[int]:
+        """The ids with which a text that ends in `text` may end: no other one completes it."""
+        return [index for index in range(len(self)) if self.decode([index]).endswith(text[-1])]
+
     def show(self, index: int) -> str:
         """A symbol as people read it: a space, a line's end and control characters made visible."""
         symbol = self.symbols[index]
@@ -87,6 +91,11 @@ class ByteCodec(Codec):
 
     def decode(self, ids: Iterable[int], after: int | None = None) -> str:
         return bytes(ids).decode("utf-8", "replace")
+
+    def ending(self, text: str) -> list[int]:
+        if text[-1] == "\ufffd":  # what is said of bytes that are not UTF-8, at whichever of them this shows
+            return list(range(128, 256))
+        return list(text[-1].encode("utf-8", "surrogatepass")[-1:])
 
     def to_json(self) -> dict[str, Any]:
         return {"unit": self.unit, "symbols": []}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from elman.cells import Cell, Stack, State
 from elman.errors import ConfigError
 from elman.scan import scan
+from elman.streaming import Precision, Streamer, Symbols
 from elman.tokens import Tokens
 
 
@@ -101,6 +102,15 @@ class LanguageModel(nn.Module):
         """One symbol of each stream: tokens (N,), state -> logits (N, V), state; the numbers of `forward`."""
         output, state = self.stack.step(self.embed(tokens), state)
         return self.head(output), state
+
+    def stream(self, weights: Precision = "float32", *, instructions: str | None = None) -> Streamer:
+        """The model with its weights packed for stepping symbol by symbol; see elman.streaming.
+
+        Later changes of the weights are not seen. Raises what Streamer does.
+        """
+        embedding = None if self.embedding is None else self.embedding.weight
+        symbols = Symbols(embedding, self.head.weight, self.head.bias)
+        return Streamer(self.stack, symbols, weights=weights, instructions=instructions)
 
     def prior(self, batch_size: int) -> Tensor:
         """logits (N, V) before any symbol: those of the zero output, softmax(b)."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from elman.cells import Cell, State
 from elman.metrics.language import Rate
+from elman.streaming import Precision
 
 
 class Settings(BaseModel):
@@ -165,13 +166,20 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(
-        self, model: nn.Module, files: Sequence[str], progress: Callable[[float], None]
+        self,
+        model: nn.Module,
+        files: Sequence[str],
+        progress: Callable[[float], None],
+        weights: Precision = "float32",
     ) -> dict[str, float]:
-        """Figures on `files`, or on the validation data where none are named; `progress`: the part done."""
+        """Figures on `files`, or on the validation data where none are named; `progress`: the part done.
+
+        weights: other than float32, those of the model as it streams with them (elman.streaming).
+        """
 
     @abstractmethod
-    def predictor(self, model: nn.Module) -> Predictor:
-        """The trained model for use."""
+    def predictor(self, model: nn.Module, weights: Precision = "float32") -> Predictor:
+        """The trained model for use, with weights of that precision (elman.streaming)."""
 
 
 class Stopped(Exception):

@@ -17,6 +17,7 @@ from elman.data.readers import IGNORE
 from elman.data.text import Corpus
 from elman.metrics.language import Rate
 from elman.models.language_model import LanguageModel
+from elman.streaming import Streamer
 
 EVALUATE_STREAMS = 64
 """Windows that are measured side by side."""
@@ -28,7 +29,9 @@ SPAN = 256
 """Steps of a stateful evaluation in one call; no figure depends on it."""
 
 
-def span(model: LanguageModel, tokens: Tensor, state: State | None, resets: Tensor) -> tuple[Tensor, State]:
+def span(
+    model: LanguageModel | Streamer, tokens: Tensor, state: State | None, resets: Tensor
+) -> tuple[Tensor, State]:
     """The model over part of a window (it may have no steps): tokens, resets (T, N) -> logits, state."""
     return model(tokens, state, resets=resets if bool(resets.any()) else None)
 
@@ -42,7 +45,7 @@ def language_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Rate]:
 
 
 def evaluate_windows(
-    model: LanguageModel, corpus: Corpus, window: int, progress: Callable[[float], None]
+    model: LanguageModel | Streamer, corpus: Corpus, window: int, progress: Callable[[float], None]
 ) -> Rate:
     """Every symbol but the first predicted once, in consecutive windows, each from the zero state."""
     tokens = corpus.tokens
@@ -66,7 +69,7 @@ def evaluate_windows(
 
 
 def evaluate_stateful(
-    model: LanguageModel, corpus: Corpus, streams: int, progress: Callable[[float], None]
+    model: LanguageModel | Streamer, corpus: Corpus, streams: int, progress: Callable[[float], None]
 ) -> Rate:
     """Every symbol but the first predicted once, the state carried along `streams` equal parts of the corpus.
 

@@ -23,6 +23,7 @@ from elman.data.readers import ContiguousReader
 from elman.data.text import Corpus, Document, encode_documents, read_document, split_corpus
 from elman.errors import ConfigError, DataError
 from elman.models.language_model import LanguageModel
+from elman.streaming import Precision
 from elman.tasks.base import Examples, Outcome, Settings, Stopped, Task, TrainSettings
 from elman.tasks.language_loss import (
     EVALUATE_STREAMS,
@@ -243,7 +244,11 @@ class LanguageModelTask(Task):
         return figures(windows, stateful)
 
     def evaluate(
-        self, model: nn.Module, files: Sequence[str], progress: Callable[[float], None]
+        self,
+        model: nn.Module,
+        files: Sequence[str],
+        progress: Callable[[float], None],
+        weights: Precision = "float32",
     ) -> dict[str, float]:
         assert isinstance(model, LanguageModel)
         if files:
@@ -255,15 +260,16 @@ class LanguageModelTask(Task):
                 f"evaluate: the text has {len(corpus)} symbols, expected at least {MINIMUM_EVALUATION}; name "
                 f"a FILE to evaluate on"
             )
+        read = model if weights == "float32" else model.stream(weights)
         windows = evaluate_windows(
-            model, corpus, self.config.evaluate_window, lambda part: progress(part * 0.3)
+            read, corpus, self.config.evaluate_window, lambda part: progress(part * 0.3)
         )
-        stateful = evaluate_stateful(model, corpus, 1, lambda part: progress(0.3 + part * 0.7))
+        stateful = evaluate_stateful(read, corpus, 1, lambda part: progress(0.3 + part * 0.7))
         return figures(windows, stateful)
 
-    def predictor(self, model: nn.Module) -> LanguagePredictor:
+    def predictor(self, model: nn.Module, weights: Precision = "float32") -> LanguagePredictor:
         assert isinstance(model, LanguageModel)
-        return LanguagePredictor(model, self.codec)
+        return LanguagePredictor(model, self.codec, weights)
 
     def _encode(self, training: list[Document], valid: list[Document]) -> tuple[Corpus, Corpus]:
         corpus = encode_documents(training, self.codec)

@@ -16,8 +16,10 @@ from elman.cells import State
 from elman.data.codec import Codec
 from elman.errors import ConfigError
 from elman.models.language_model import LanguageModel
+from elman.scan import Choice
 from elman.search.beam import beam_search
-from elman.search.sampling import Sampling, sample
+from elman.search.sampling import Sampling, Step, sample
+from elman.streaming import Precision, Streamer, choose_streams
 from elman.tasks.base import Predictor
 
 COMPLETION_STOPS = (".", "\n")
@@ -73,11 +75,25 @@ class Completion:
 
 @final
 class LanguagePredictor(Predictor):
-    """A language model with its codec. Symbols that the codec does not know raise DataError."""
+    """A language model with its codec. Symbols that the codec does not know raise DataError.
 
-    def __init__(self, model: LanguageModel, codec: Codec) -> None:
+    weights: the precision in which they are used. Symbols are drawn by the native engine where it serves the
+    model (`choice` says so, and why not), and stepped in Python elsewhere; other weights than float32 are for
+    the engine alone, for everything that is read too. Raises KernelError where it cannot serve them.
+    """
+
+    def __init__(self, model: LanguageModel, codec: Codec, weights: Precision = "float32") -> None:
         self.model = model.eval()
         self.codec = codec
+        self.weights: Precision = weights
+        self._packed: tuple[object, Streamer] | None = None
+        if weights != "float32":
+            choose_streams(model.stack, weights)
+
+    @property
+    def choice(self) -> Choice:
+        """The way in which symbols are drawn, "native" or "reference", and the reason."""
+        return choose_streams(self.model.stack, self.weights)
 
     def start(self) -> Context:
         """Before any text: the zero state, and the prior that the model gives from it."""
@@ -113,6 +129,7 @@ class LanguagePredictor(Predictor):
         drawn = list(self._draw(prompt, length, Sampling(temperature, top_k, top_p), seed, stop, context))
         ids = tuple(draw.id for draw in drawn)
         end = drawn[-1].context if drawn else self.read(prompt, context)
+        assert end is not None, "the last symbol of a piece has a context"
         text = "".join(draw.text for draw in drawn)
         return Generation(text, ids, tuple(draw.log_prob for draw in drawn), end)
 
@@ -162,7 +179,7 @@ class LanguagePredictor(Predictor):
         stops = [known[symbol] for symbol in stop if symbol in known]
         with torch.no_grad():
             found = beam_search(
-                self.model.step,
+                self._step(),
                 context.logits,
                 context.state,
                 length=length,
@@ -200,8 +217,10 @@ class LanguagePredictor(Predictor):
         ids = self.codec.encode(text, name)
         if not len(ids):
             return ids, context.logits[:0], context
+        read = self.model if self.weights == "float32" else self._streamer()
+        assert read is not None, "the engine serves weights in few bits, or an error has said why not"
         with torch.no_grad():
-            logits, state = self.model(ids[:, None], context.state)
+            logits, state = read(ids[:, None], context.state)
         return ids, logits[:, 0], Context(logits[-1], state, context.position + len(ids), int(ids[-1]))
 
     def _score(self, text: str, context: Context, ids: Tensor, logits: Tensor) -> Score:
@@ -224,6 +243,22 @@ class LanguagePredictor(Predictor):
         if any(not text for text in stop):
             raise ConfigError("stop: an empty text ends everything; leave it out")
         context = self.read(prompt, context)
+        decode, said, longest = self.codec.decoder(context.last), "", max(map(len, stop), default=0)
+        streamer = self._streamer()
+        if streamer is None:
+            drawn = self._reference(context, length, sampling, seed)
+        else:
+            ends = sorted({index for text in stop for index in self.codec.ending(text)})
+            drawn = _natively(streamer, context, length, sampling, seed, ends)
+        for index, log_prob, after in drawn:
+            text = decode(index)
+            yield _Draw(index, text, log_prob, after)
+            said = (said + text)[-longest:] if longest else ""
+            if any(said.endswith(end) for end in stop):
+                return
+
+    def _reference(self, context: Context, length: int, sampling: Sampling, seed: int) -> Iterator["_Symbol"]:
+        """The definition of drawing: elman.search.sampling, one step of the model after the other."""
         draws = sample(
             self.model.step,
             context.logits,
@@ -232,24 +267,64 @@ class LanguagePredictor(Predictor):
             seed=seed,
             start=context.position,
         )
-        decode, said, longest = self.codec.decoder(context.last), "", max(map(len, stop), default=0)
         for _ in range(length):
             expected = context.logits
             with torch.no_grad():  # around each draw: a generator must not leave the mode set while it waits
                 ids, logits, state = next(draws)
             index = int(ids[0])
             context = Context(logits, state, context.position + 1, index)
-            text = decode(index)
-            yield _Draw(index, text, float(expected[0].double().log_softmax(0)[index]), context)
-            said = (said + text)[-longest:] if longest else ""
-            if any(said.endswith(end) for end in stop):
-                return
+            yield _Symbol(index, float(expected[0].double().log_softmax(0)[index]), context)
+
+    def _step(self) -> Step:
+        streamer = self._streamer()
+        return self.model.step if streamer is None else streamer.step
+
+    def _streamer(self) -> Streamer | None:
+        """The model with packed weights, packed anew after they have changed; None where Python steps it."""
+        if self.choice.path != "native":
+            return None
+        weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters()]
+        if self._packed is None or self._packed[0] != weights:
+            self._packed = weights, self.model.stream(self.weights)
+        return self._packed[1]
+
+
+class _Symbol(NamedTuple):
+    """A symbol that was drawn, its log probability under the model itself, and the context after it.
+
+    The context is None inside a piece that the engine drew at once.
+    """
+
+    id: int
+    log_prob: float
+    context: Context | None
 
 
 class _Draw(NamedTuple):
-    """One symbol that was drawn, its log probability under the model itself, and the context after it."""
+    """A symbol with the text that it adds; the rest as in _Symbol."""
 
     id: int
     text: str
     log_prob: float
-    context: Context
+    context: Context | None
+
+
+def _natively(
+    streamer: Streamer,
+    context: Context,
+    length: int,
+    sampling: Sampling,
+    seed: int,
+    ends: Sequence[int],
+) -> Iterator[_Symbol]:
+    """Symbols in pieces; one of `ends` is the last of its piece: whoever stops there has a context."""
+    while length > 0:
+        drawn = streamer.draw(
+            context.logits, context.state, length, sampling, seed=seed, start=context.position, stop=ends
+        )
+        for piece in drawn:
+            ids, log_probs = piece.ids[:, 0].tolist(), piece.log_probs[:, 0].tolist()
+            context = Context(piece.logits, piece.state, context.position + len(ids), ids[-1])
+            length -= len(ids)
+            yield from (_Symbol(*pair, None) for pair in zip(ids[:-1], log_probs[:-1], strict=True))
+            yield _Symbol(ids[-1], log_probs[-1], context)
