@@ -193,7 +193,9 @@ class Sequences:
         d_output, *d_final = [d.contiguous() for d in d_outputs]
         # Inputs' may be left out; the others' are never.
         results = [
-            None if tensor is None or (place < len(inputs) and not wanted[place]) else torch.empty_like(tensor)
+            None
+            if tensor is None or (place < len(inputs) and not wanted[place])
+            else torch.empty_like(tensor)
             for place, tensor in enumerate(tensors)
         ]
         native.native_module().scan_backward(

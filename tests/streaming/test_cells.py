@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
-from contract_cells import Memory, TwoProducts
+from contract_cells import Memory, NormLSTM, TwoProducts
 from elman import kernels
 from elman.cells import CELLS, Cell, ElmanCell, GRUCell, LSTMCell, Stack, State, map_state
 from elman.errors import ConfigError, KernelError, ShapeError
@@ -30,6 +30,7 @@ FORMS: dict[str, tuple[type[Cell], dict[str, Any]]] = {
     "reset before": (GRUCell, {"reset": "before"}),
     "write": (GRUCell, {"update": "write", "recurrent_bias": False}),
     "two products": (TwoProducts, {}),
+    "layer norm": (NormLSTM, {}),
 }
 """Every cell of the table, and forms that differ in their stages."""
 

@@ -9,6 +9,7 @@ The row of a symbol's input products, biases, vectors of parameters and the stat
 Shapes: V vocabulary, C input, H output.
 """
 
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -18,7 +19,7 @@ from elman import kernels, native_path
 from elman.cells import Cell, Stack
 from elman.errors import ConfigError, KernelError, ShapeError
 from elman.scan import Choice
-from elman.tracing import Trace, Untraceable, leaves, trace
+from elman.tracing import Graph, Trace, Untraceable, leaves, trace
 
 Precision = Literal["float32", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -93,8 +94,16 @@ def _read(cell: Cell) -> Trace:
     return traced
 
 
-def pack(cell: Cell, symbols: Symbols | None, weights: str, instructions: str) -> tuple[list[Any], Any]:
-    """The plans, which must live as long as the network, and the network."""
+class Packed(NamedTuple):
+    """A native network, the plans that must live as long as it does, and how each cell's state is read."""
+
+    net: Any
+    plans: list[native_path.Made]
+    traces: list[Trace]
+
+
+def pack(cell: Cell, symbols: Symbols | None, weights: str, instructions: str) -> Packed:
+    """The network of these cells and symbols with its weights in that precision."""
     module = kernels.native_module()
     alive: list[Any] = []  # until the network has copied them
 
@@ -104,11 +113,12 @@ def pack(cell: Cell, symbols: Symbols | None, weights: str, instructions: str) -
         alive.append(tensor.detach().contiguous())
         return alive[-1].data_ptr()
 
-    made, cells, table = [], [], None
+    made, traces, cells, table = [], [], [], None
     residual = type(cell) is Stack and cell.residual
     for inner in _cells(cell):
         traced = _read(inner)
         made.append(native_path.forward_plan(traced))
+        traces.append(replace(traced, graph=Graph()))  # without the tensors
         groups = native_path.weights_of(traced, made[-1].plan)
         if symbols is not None and len(made) == 1:
             table = _table(made[0].plan, groups[0], groups[1], symbols)
@@ -127,7 +137,7 @@ def pack(cell: Cell, symbols: Symbols | None, weights: str, instructions: str) -
         instructions, weights, cells, vocabulary, address(embedding), address(table), address(head_weight),
         address(head_bias),
     )  # fmt: skip
-    return made, net
+    return Packed(net, made, traces)
 
 
 def _table(plan: Any, weights: list[Tensor], biases: list[Tensor | None], symbols: Symbols) -> Tensor | None:

@@ -79,12 +79,12 @@ class Streamer:
         self._cell = cell
         check_finite(cell, symbols, weights)
         with torch.no_grad():
-            self._made, self._net = pack(cell, symbols, weights, self.instructions)
+            self._packed = pack(cell, symbols, weights, self.instructions)
 
     @property
     def bytes(self) -> int:
         """Of the packed weights: what a step reads."""
-        return self._net.bytes
+        return self._packed.net.bytes
 
     def initial_state(self, batch_size: int) -> State:
         """The state before the first step of so many streams."""
@@ -111,8 +111,9 @@ class Streamer:
         for start, stop in pairwise(bounds):
             if resets is not None and bool(resets[start].any()):
                 state = self._taken(self._cell.reset(state, resets[start]), streams)
-            self._run(inputs[start:stop], state, outputs[start:stop])
-            state = _later(state, stop - start)
+            parts = self._parts(state)
+            self._run(inputs[start:stop], parts, outputs[start:stop])
+            state = self._later(state, parts, stop - start)
         return outputs, state
 
     def step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -171,17 +172,17 @@ class Streamer:
         ends = torch.zeros(self.vocabulary, dtype=torch.uint8)
         ends[torch.tensor(list(stop), dtype=torch.int64)] = 1
         done = torch.zeros(streams, dtype=torch.uint8)
-        left = length
+        left, parts = length, self._parts(state)
         while left > 0 and not bool(done.all()):
             most = min(left, MOST_AT_ONCE)
             ids, log_probs = (
                 torch.empty(most, streams, dtype=torch.int64),
                 torch.empty(most, streams).double(),
             )
-            made, broken = self._net.generate(
+            made, broken = self._packed.net.generate(
                 most, streams, sampling.temperature, sampling.top_k or 0,
                 1.0 if sampling.top_p is None else sampling.top_p, seed & _KEY, start, ends.data_ptr(),
-                self._addresses(state), logits.data_ptr(), done.data_ptr(), ids.data_ptr(),
+                _addresses(parts), logits.data_ptr(), done.data_ptr(), ids.data_ptr(),
                 log_probs.data_ptr(), PATIENCE,
             )  # fmt: skip
             if broken >= 0:
@@ -189,25 +190,41 @@ class Streamer:
                     f"streams: the logits before symbol {start + broken} are not finite; the model's "
                     "weights are too large for its own arithmetic"
                 )
-            state = _later(state, (ids[:made] >= 0).sum(0))
+            state = self._later(state, parts, (ids[:made] >= 0).sum(0))
             yield Drawn(ids[:made].clone(), log_probs[:made].clone(), logits.clone(), _copy(state))
             left, start = left - made, start + made
 
     # -- the border
 
-    def _run(self, inputs: Tensor, state: State, outputs: Tensor) -> None:
+    def _run(self, inputs: Tensor, parts: list[Tensor], outputs: Tensor) -> None:
         time, streams = inputs.shape[:2]
         at = 0
         while at < time:
             address = inputs[at].data_ptr()
             symbols = bool(self.vocabulary)
-            at += self._net.run(
+            at += self._packed.net.run(
                 time - at, streams, address if symbols else 0, 0 if symbols else address,
-                self._addresses(state), outputs[at].data_ptr(), PATIENCE,
+                _addresses(parts), outputs[at].data_ptr(), PATIENCE,
             )  # fmt: skip
 
-    def _addresses(self, state: State) -> list[int]:
-        return [tensor.data_ptr() for tensor in leaves(_layers(state))]
+    def _parts(self, state: State) -> list[Tensor]:
+        """The vectors that the engine steps and writes over, cell after cell: copies."""
+        states = state.layers if isinstance(state, StackState) else (state,)
+        return [
+            part.clone(memory_format=torch.contiguous_format)
+            for traced, inner in zip(self._packed.traces, states, strict=True)
+            for part in traced.apart(leaves(inner))
+        ]
+
+    def _later(self, state: State, parts: list[Tensor], steps: int | Tensor) -> State:
+        """The state that the vectors make after some more steps."""
+        rest = iter(parts)
+        states = state.layers if isinstance(state, StackState) else (state,)
+        later = []
+        for traced, inner in zip(self._packed.traces, states, strict=True):
+            whole = iter(traced.joined([next(rest) for _ in traced.widths]))
+            later.append(map_state(lambda _, whole=whole: next(whole), inner))
+        return StackState(tuple(later), state.step + steps) if isinstance(state, StackState) else later[0]
 
     def _taken(self, state: State, streams: int) -> State:
         """A copy of a state, checked, that the engine may write over."""
@@ -274,13 +291,8 @@ class Streamer:
         self._taken(state, len(logits))
 
 
-def _layers(state: State) -> State:
-    """The tensors that the engine steps: all of a state but a stack's count of steps."""
-    return state.layers if isinstance(state, StackState) else state
-
-
-def _later(state: State, steps: int | Tensor) -> State:
-    return state._replace(step=state.step + steps) if isinstance(state, StackState) else state
+def _addresses(parts: list[Tensor]) -> list[int]:
+    return [part.data_ptr() for part in parts]
 
 
 def _copy(state: State) -> State:
