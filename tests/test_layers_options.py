@@ -16,6 +16,7 @@ from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell, Stack
 from elman.errors import ConfigError, ElmanError, KernelError, ShapeError
 from elman.layers import Bidirectional
 from elman.scan import scan
+from elman.tokens import Tokens
 from layer_pairs import (
     BATCH,
     HIDDEN,
@@ -292,6 +293,36 @@ class TestErrors:
         monkeypatch.setenv("ELMAN_KERNELS", "torch")
         with pytest.raises(KernelError, match="no peepholes"):
             layers.LSTM(INPUT, HIDDEN, peepholes=True)(inputs().float())
+
+
+class TestTokens:
+    """Symbols in place of rows, whatever computes the layer."""
+
+    @pytest.mark.parametrize("path", ["auto", "reference"])
+    @pytest.mark.parametrize("lengths", [None, LENGTHS])
+    @pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"bidirectional": True}])
+    def test_they_are_the_rows_that_they_name(
+        self, path: str, lengths: Tensor | None, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ELMAN_KERNELS", path)
+        layer = layers.LSTM(INPUT, HIDDEN, 2, **options).double()
+        shape = (BATCH, TIME) if layer.batch_first else (TIME, BATCH)
+        ids = torch.randint(6, shape, generator=torch.Generator().manual_seed(1))
+        table = torch.randn(6, INPUT, dtype=torch.float64, requires_grad=True)
+        got, (h, _) = layer(Tokens(ids, table), lengths=lengths)
+        wanted, (last, _) = layer(table[ids], lengths=lengths)
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(h, last, rtol=1e-12, atol=1e-12)
+        wanted_of = [table, *layer.parameters()]
+        gradients = [torch.autograd.grad(y.square().sum(), wanted_of) for y in (got, wanted)]
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+    @pytest.mark.parametrize("path", ["auto", "reference"])
+    def test_an_id_without_a_row_is_named(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ELMAN_KERNELS", path)
+        with pytest.raises(ShapeError, match=r"ids\[1, 0\] is 3, expected 0 to 2, one of 3 symbols"):
+            layers.GRU(3, HIDDEN)(Tokens(torch.tensor([[0], [3]])))
 
 
 def test_what_is_told_about_a_layer() -> None:

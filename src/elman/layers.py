@@ -5,8 +5,8 @@ same numbers; `lengths=` replaces PackedSequence (which is still accepted). Bidi
 any kind side by side.
 
 Shapes: T time, N batch, C input, H hidden, P projection (or H), D directions, L layers.
-input (T, N, C), (N, T, C) with batch_first, or (T, C); output (T, N, D P) likewise; h (L D, N, P),
-c (L D, N, H).
+input (T, N, C), (N, T, C) with batch_first, or (T, C), or Tokens of ids (T, N) or (N, T) alike; output
+(T, N, D P) likewise; h (L D, N, P), c (L D, N, H).
 """
 
 from abc import ABC, abstractmethod
@@ -21,6 +21,7 @@ from elman import torch_path
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell, State
 from elman.errors import ConfigError, ShapeError
 from elman.scan import choose, scan
+from elman.tokens import Tokens
 
 
 class Recurrent(nn.Module, ABC):
@@ -91,16 +92,20 @@ class Recurrent(nn.Module, ABC):
         """One cell of this kind."""
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: Any = None, lengths: Tensor | None = None
+        self, input: Tensor | PackedSequence | Tokens, hx: Any = None, lengths: Tensor | None = None
     ) -> tuple[Any, Any]:
         """input, hx (torch's initial state, zero where None) -> output, state, both in torch's form.
 
         lengths (N,): each element's steps; output is zero past them and the state is the one at an element's
-        own last step. A PackedSequence gives a PackedSequence.
+        own last step. A PackedSequence gives a PackedSequence. Tokens are the rows that they name.
         Raises ShapeError for arguments that do not fit.
         """
         if isinstance(input, PackedSequence):
             return self._packed(input, hx, lengths)
+        if isinstance(input, Tokens):
+            tokens = input.with_ids(input.ids.t()) if self.batch_first else input
+            outputs, final = self._layers(tokens, self._start(hx, self._like(), tokens.shape[1]), lengths)
+            return (outputs.transpose(0, 1) if self.batch_first else outputs), final
         if input.dim() not in (2, 3):
             raise ShapeError(f"{type(self).__name__}: input must have 2 or 3 axes, got {tuple(input.shape)}")
         single = input.dim() == 2
@@ -113,19 +118,24 @@ class Recurrent(nn.Module, ABC):
             hx = None if hx is None else _each(hx, lambda part: part[:, None])
         elif self.batch_first:
             input = input.transpose(0, 1)
-        outputs, final = self._layers(input, self._start(hx, input), lengths)
+        outputs, final = self._layers(input, self._start(hx, input, input.shape[1]), lengths)
         if single:
             return outputs[:, 0], _each(final, lambda part: part[:, 0])
         return (outputs.transpose(0, 1) if self.batch_first else outputs), final
 
     def _layers(
-        self, inputs: Tensor, start: tuple[Tensor, ...], lengths: Tensor | None
+        self, inputs: Tensor | Tokens, start: tuple[Tensor, ...], lengths: Tensor | None
     ) -> tuple[Tensor, Any]:
         """inputs (T, N, C), start of (L D, N, ...) -> outputs (T, N, D P), final state in the same form."""
         cells = self._bound_cells()
         first = cells[0][0]
-        self._check_inputs(inputs, next(first.parameters()))
-        if lengths is None and inputs.numel() and choose(first).path == "torch":
+        fused = lengths is None and inputs.shape.numel() > 0 and choose(first).path == "torch"
+        if isinstance(inputs, Tokens) and fused:
+            inputs.check(self.input_size)
+            inputs = inputs.dense(self.input_size, self._like())
+        if isinstance(inputs, Tensor):
+            self._check_inputs(inputs, self._like())
+        if isinstance(inputs, Tensor) and fused:
             weights = [
                 w for row in self._directions(cells) for cell in row for w in torch_path.flat_weights(cell)
             ]
@@ -143,17 +153,18 @@ class Recurrent(nn.Module, ABC):
             return outputs, _form(tuple(final))
         state_type = type(first.initial_state(0))
         finals: list[State] = []
+        x: Any = inputs
         for layer, row in enumerate(self._directions(cells)):
             if layer and self.dropout and self.training:
-                inputs = nn.functional.dropout(inputs, self.dropout)
+                x = nn.functional.dropout(x, self.dropout)
             sides = []
             for direction, cell in enumerate(row):
                 state = state_type(*(part[layer * len(row) + direction] for part in start))
-                outputs, final = scan(cell, inputs, state, lengths=lengths, reverse=direction == 1)
+                outputs, final = scan(cell, x, state, lengths=lengths, reverse=direction == 1)
                 sides.append(outputs)
                 finals.append(final)
-            inputs = torch.cat(sides, -1) if len(sides) > 1 else sides[0]
-        return inputs, _form(tuple(torch.stack(parts) for parts in zip(*finals, strict=True)))
+            x = torch.cat(sides, -1) if len(sides) > 1 else sides[0]
+        return x, _form(tuple(torch.stack(parts) for parts in zip(*finals, strict=True)))
 
     def _bound_cells(self) -> tuple[tuple[Cell, ...], ...]:
         """Copies of the cells that hold the parameters which this module has now."""
@@ -185,11 +196,15 @@ class Recurrent(nn.Module, ABC):
                 f"the parameters {like.dtype} on {like.device}"
             )
 
-    def _start(self, hx: Any, inputs: Tensor) -> tuple[Tensor, ...]:
+    def _like(self) -> Tensor:
+        """A tensor of the type and on the device of the parameters."""
+        return next(self.parameters())
+
+    def _start(self, hx: Any, like: Tensor, batch: int) -> tuple[Tensor, ...]:
         """The initial state as a tuple of (L D, N, ...); raises ShapeError where `hx` does not fit."""
-        first, batch = self._cells[0][0], inputs.shape[1]
+        first = self._cells[0][0]
         rows = self.num_layers * (2 if self.bidirectional else 1)
-        zero = tuple(inputs.new_zeros(rows, *part.shape) for part in first.initial_state(batch))
+        zero = tuple(like.new_zeros(rows, *part.shape) for part in first.initial_state(batch))
         if hx is None:
             return zero
         parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
@@ -206,7 +221,7 @@ class Recurrent(nn.Module, ABC):
                 f"{type(self).__name__}: a PackedSequence brings its own lengths; leave lengths= out"
             )
         padded, own = pad_packed_sequence(packed)
-        outputs, final = self._layers(padded, self._start(hx, padded), own.to(padded.device))
+        outputs, final = self._layers(padded, self._start(hx, padded, padded.shape[1]), own.to(padded.device))
         order = packed.sorted_indices
         if order is not None:  # the one that came, not a new one: equal lengths may stand in any order
             outputs, own = outputs.index_select(1, order), own[order.cpu()]
@@ -356,9 +371,13 @@ class Bidirectional(nn.Module):
         self.output_size = self.forward_cell.output_size + self.backward_cell.output_size
 
     def forward(
-        self, inputs: Tensor, state: tuple[State, State] | None = None, *, lengths: Tensor | None = None
+        self,
+        inputs: Tensor | Tokens,
+        state: tuple[State, State] | None = None,
+        *,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, tuple[State, State]]:
-        """inputs (T, N, C), a pair of states -> outputs (T, N, H_forward + H_backward), the final states."""
+        """inputs (T, N, C) or Tokens, a pair of states -> outputs (T, N, both H), the final states."""
         ahead, behind = (None, None) if state is None else state
         forward, ahead = scan(self.forward_cell, inputs, ahead, lengths=lengths)
         backward, behind = scan(self.backward_cell, inputs, behind, lengths=lengths, reverse=True)
