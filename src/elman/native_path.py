@@ -19,7 +19,7 @@ from torch import Tensor
 from elman import kernels as native
 from elman.cells import Cell, State, map_state
 from elman.programs import Operand, Plan, Product, Stage, plan
-from elman.tracing import Trace, Untraceable, leaves, trace
+from elman.tracing import Trace, Untraceable, keep, leaves, recall, trace
 
 # The orders are those of the enumerations in csrc/scan/plan.h.
 KINDS = ("reg", "acc", "slot", "before", "after", "param", "const", "temp", "carry", "pass", "dout", "pgrad")
@@ -66,18 +66,24 @@ def read(cell: Cell, inputs: Tensor, state: State, batch: int | None = None) -> 
 
     Raises Untraceable with the reason otherwise.
     """
-    traced = trace(cell, inputs, state, batch)
+    traced = recall(cell, inputs, state)
+    if traced is None:
+        traced = trace(cell, inputs, state, batch)
+        _check_sizes(_plan(traced, train=True).plan)
+        keep(cell, inputs, state, traced)
     for tensor in (*traced.graph.inputs, *traced.graph.tensors, *leaves(state)):
         if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
             raise Untraceable(f"has a tensor {tensor.dtype} on {tensor.device}")
-    made = _plan(traced, train=True)
-    for product in (*made.plan.products, *made.plan.hoisted):
+    return traced
+
+
+def _check_sizes(made: Plan) -> None:
+    for product in (*made.products, *made.hoisted):
         if max(product.size, product.gates * product.width) > WIDEST:
             raise Untraceable(f"has a product of more than {WIDEST} units")
-    for stage in (*made.plan.forward, *made.plan.backward):
+    for stage in (*made.forward, *made.backward):
         if count_operands(stage) > MOST_OPERANDS:
             raise Untraceable(f"has a step with more than {MOST_OPERANDS} vectors")
-    return traced
 
 
 def run(
@@ -192,11 +198,10 @@ class Sequences:
         inputs, weights, _, params, _ = self.split(tensors)
         d_output, *d_final = [d.contiguous() for d in d_outputs]
         # Inputs' may be left out; the others' are never.
+        given = [want or place >= len(inputs) for place, want in enumerate(wanted)]
         results = [
-            None
-            if tensor is None or (place < len(inputs) and not wanted[place])
-            else torch.empty_like(tensor)
-            for place, tensor in enumerate(tensors)
+            torch.empty_like(tensor) if give and tensor is not None else None
+            for give, tensor in zip(given, tensors, strict=True)
         ]
         native.native_module().scan_backward(
             self.made.native, saved, *map(_addresses, (inputs, weights, params)), _address(d_output),
@@ -270,10 +275,11 @@ class _Keyed:
 
 
 def _plan(traced: Trace, *, train: bool) -> Made:
-    keyed = _Keyed(traced, train)
-    made = _make(keyed)
-    keyed.traced = None  # the cache keeps what the cell computes and not its tensors
-    return made
+    if train not in traced.plans:
+        keyed = _Keyed(traced, train)
+        traced.plans[train] = _make(keyed)
+        keyed.traced = None  # the cache keeps what the cell computes and not its tensors
+    return traced.plans[train]
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,7 @@
 """A cell's equations as a graph, read from its own `step`."""
 
 from elman.tracing.graph import REDUCTIONS, ROW, Graph, Node, Untraceable
+from elman.tracing.kept import keep, recall
 from elman.tracing.parts import reachable
 from elman.tracing.reader import Trace, leaves, trace
 from elman.tracing.symbols import Symbol
@@ -13,7 +14,9 @@ __all__ = [
     "Symbol",
     "Trace",
     "Untraceable",
+    "keep",
     "leaves",
     "reachable",
+    "recall",
     "trace",
 ]

@@ -12,7 +12,7 @@ caller then computes the cell in another way. Shapes: T time, N batch, C input, 
 import itertools
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Trace:
     """One step as a graph: where its output and its new state are computed, and the shape of the state.
 
     widths: units of each part of the state. parts: where each is: which tensor, in the order in which
-    `map_state` meets them, first unit, units.
+    `map_state` meets them, first unit, units. plans: what was made of it, for whoever runs it.
     """
 
     graph: Graph
@@ -41,6 +41,7 @@ class Trace:
     states: tuple[Node, ...]
     widths: tuple[int, ...]
     parts: tuple[Part, ...]
+    plans: dict[Any, Any] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> tuple[Any, ...]:
