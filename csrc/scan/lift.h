@@ -55,7 +55,7 @@ static void input_gradients(const Call& call, int thread) {
         if (piece.gradient >= 0 && call.d_input[piece.input])
             scatter(of.base + of.at[piece.gradient] + of.first * L, of.stride, int(of.rows), of.outside + of.first,
                     call.d_input[piece.input], call.input_size[piece.input], piece.start, piece.width,
-                    true);  // two pieces may share units
+                    !call.whole[piece.input]);
     }
     for (int i = 0; i < plan.hoisted; i++) {
         const Product& p = plan.lift[i];
