@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 void bind_dropout(nanobind::module_& module);
+void bind_chain(nanobind::module_& module);
 void bind_scan(nanobind::module_& module);
 void bind_beam(nanobind::module_& module);
 void bind_stream(nanobind::module_& module);

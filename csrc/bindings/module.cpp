@@ -54,4 +54,5 @@ NB_MODULE(_native, module) {
     bind_scan(module);
     bind_beam(module);
     bind_stream(module);
+    bind_chain(module);
 }

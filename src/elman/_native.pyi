@@ -178,3 +178,36 @@ class StreamNet:
         log_probs: int,
         seconds: float,
     ) -> tuple[int, int]: ...
+def chain_kernels() -> list[str]: ...
+
+class ChainScores:
+    def __init__(
+        self,
+        states: int,
+        chains: int,
+        threads: int,
+        rows: int,
+        wide: bool,
+        row_count: int,
+        index: int,
+        first: int,
+        lengths: int,
+        step: int,
+        transitions: int,
+        start: int,
+        end: int,
+        exact: bool,
+        kernels: str,
+    ) -> None: ...
+
+def chain_sums(
+    scores: ChainScores,
+    log_partition: int,
+    states: int,
+    weights: int,
+    rows: int,
+    transitions: int,
+    start: int,
+    end: int,
+) -> None: ...
+def chain_viterbi(scores: ChainScores, best: int, states: int, paths: int) -> None: ...
