@@ -5,12 +5,12 @@
     best_paths    the best path of each chain and its score (Viterbi 1967)
 
 The native kernels (csrc/chain) keep float32 sums relative to a scale at each step and give a chain for which
-float32 is too narrow to sums in logarithms and float64; `exact` computes all chains that way. The reference is
-elman.lattice.chain in float64. A gradient of ln Z is a probability, and so never larger than its weight.
+float32 is too narrow to sums in logarithms and float64; `exact` computes all chains that way. The reference
+is elman.lattice.chain in float64. A gradient of ln Z is a probability, and so never larger than its weight.
 
-Shapes: N chains, S states, R rows of scores, P places. rows (R, S) float32 or float64, natural logarithms, -inf
-where impossible; chain n at time t is at place first[n] + t * step, and place p reads row index[p], or row p.
-transitions (S, S) from the row's state to the column's.
+Shapes: N chains, S states, R rows of scores, P places. rows (R, S) float32 or float64, natural logarithms,
+-inf where impossible; chain n at time t is at place first[n] + t * step, and place p reads row index[p], or
+row p. transitions (S, S) from the row's state to the column's.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,11 @@ IMPOSSIBLE, NOT_A_SCORE = 1, 2  # as in csrc/chain/chain.h
 
 @dataclass(frozen=True)
 class Chains:
-    """The scores of N chains, contiguous and checked by who made them (but for NaN and inf in the rows)."""
+    """The scores of N chains, contiguous and of shapes that fit, which is for who makes them to see to.
+
+    Raises ShapeError for a score of transitions, start or end that is NaN or inf; rows are looked at when
+    used.
+    """
 
     rows: NDArray[np.floating]
     first: Integers
@@ -43,20 +47,32 @@ class Chains:
     index: NDArray[np.int32] | None = None
     step: int = 1
 
+    def __post_init__(self) -> None:
+        for name in ("transitions", "start", "end"):
+            scores = getattr(self, name)
+            if not (scores < np.inf).all():
+                place = np.argwhere(~(scores < np.inf))[0].tolist()
+                raise ShapeError(
+                    f"{name}{place}: expected a finite score or -inf, got {scores[tuple(place)]}"
+                )
+
     def places(self, chain: int) -> Integers:
         """Where a chain's times are."""
         return self.first[chain] + self.step * np.arange(self.lengths[chain])
 
 
 class Sums(NamedTuple):
-    """log_partition (N,) float64, -inf where a chain has no possible path; the gradient where it was asked for."""
+    """log_partition (N,) float64, -inf where a chain has no possible path; the gradient where it was asked
+    for.
+    """
 
     log_partition: Floats
     gradient: "Gradient | None"
 
 
 class Gradient(NamedTuple):
-    """Of sum_n weight_n ln Z_n: rows (R, S) like the scores' own, transitions (S, S), start and end (S,) float64.
+    """Of sum_n weight_n ln Z_n: rows (R, S) like the scores' own, transitions (S, S), start and end (S,)
+    float64.
 
     An impossible chain has no part in it. Rows that no chain reads are zero.
     """
@@ -70,7 +86,8 @@ class Gradient(NamedTuple):
 def sums(chains: Chains, weights: Floats | None = None, *, exact: bool = False, threads: int = 0) -> Sums:
     """ln Z of each chain, and where `weights` (N,) are given the gradient.
 
-    threads: as many as torch uses where 0. Raises ShapeError, naming the place, for a score that is NaN or inf.
+    threads: as many as torch uses where 0. Raises ShapeError, naming the place, for a score that is NaN or
+    inf.
     """
     if not use_native():
         return _reference_sums(chains, weights)
@@ -93,8 +110,8 @@ def sums(chains: Chains, weights: Floats | None = None, *, exact: bool = False, 
 def best_paths(chains: Chains, *, exact: bool = False, threads: int = 0) -> tuple[Integers, Floats]:
     """The best path of each chain, by place (P,), and its score (N,), -inf and -1 where none is possible.
 
-    In float32 two paths whose scores differ by rounding alone may change places; the score given is that of the
-    path, in float64. Raises ShapeError for a score that is NaN or inf.
+    In float32 two paths whose scores differ by rounding alone may change places; the score given is that of
+    the path, in float64. Raises ShapeError for a score that is NaN or inf.
     """
     places = len(chains.rows) if chains.index is None else len(chains.index)
     paths = np.full(places, -1)
@@ -110,7 +127,9 @@ def best_paths(chains: Chains, *, exact: bool = False, threads: int = 0) -> tupl
 
 
 def use_native() -> bool:
-    """Whether the chains are computed by the native kernels; raises KernelError where that is asked for in vain."""
+    """Whether the chains are computed by the native kernels; raises KernelError where that is asked for in
+    vain.
+    """
     mode = kernels.mode()
     if mode == "native" and not kernels.native_available():
         raise KernelError(kernels.native_status())
@@ -121,8 +140,8 @@ def _native_scores(chains: Chains, exact: bool, threads: int) -> object:
     rows, index = chains.rows, chains.index
     return kernels.native_module().ChainScores(
         rows.shape[1], len(chains.first), threads or torch.get_num_threads(), rows.ctypes.data,
-        rows.dtype == np.float64, len(rows), 0 if index is None else index.ctypes.data, chains.first.ctypes.data,
-        chains.lengths.ctypes.data, chains.step, chains.transitions.ctypes.data, chains.start.ctypes.data,
+        rows.dtype == np.float64, len(rows), 0 if index is None else index.ctypes.data,
+        chains.first.ctypes.data, chains.lengths.ctypes.data, chains.step, chains.transitions.ctypes.data, chains.start.ctypes.data,
         chains.end.ctypes.data, exact, kernels.instructions(),
     )  # fmt: skip
 
@@ -142,7 +161,8 @@ def _check(chains: Chains, state: NDArray[np.int32]) -> None:
     )
 
 
-# -- the reference ---------------------------------------------------------------------------------------------------
+# -- the reference
+# ---------------------------------------------------------------------------------------------------
 
 
 def _padded(chains: Chains, rows: torch.Tensor, transitions: torch.Tensor, start: torch.Tensor,
