@@ -238,10 +238,10 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
         like = ctx.saved_tensors  # torch refuses here where the scores were changed since
         chains, tags, exact = ctx.numbers
-        weights = upstream[0].detach().double().numpy()
+        weights = grad_outputs[0].detach().double().numpy()
         alike = bool((weights == weights[:1]).all())
         gradient = ctx.gradient if alike else sums(chains, weights, exact=exact).gradient
         assert gradient is not None

