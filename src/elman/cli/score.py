@@ -28,8 +28,8 @@ def score_command(
     references, hypotheses = _lines(reference), _lines(hypothesis)
     if len(references) != len(hypotheses):
         raise DataError(
-            f"{hypothesis}: {len(hypotheses)} lines, expected {len(references)} as in {reference}: one for each "
-            f"reference, empty where nothing was recognised"
+            f"{hypothesis}: {len(hypotheses)} lines, expected {len(references)} as in {reference}: one for "
+            f"each, empty where nothing was recognised"
         )
     found = error_rate(
         references, hypotheses, unit, Normalisation(lower=lower, strip_punctuation=strip_punctuation)
