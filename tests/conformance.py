@@ -43,6 +43,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"projection": 2},
         {"projection": 2, "peepholes": True, "bias": False},
     ],
+    "layer_norm_lstm": [{"epsilon": 1e-2}],
 }
 
 CONTRACT: tuple[type[Cell], ...] = (

@@ -104,6 +104,28 @@ def lstm() -> Step:
     return step
 
 
+def normalised(z: Array, epsilon: float) -> Array:
+    centred = z - np.mean(z)
+    return centred / np.sqrt(np.mean(centred**2) + epsilon)
+
+
+def layer_norm_lstm(epsilon: float) -> Step:
+    """Ba, Kiros and Hinton 2016, equations 20-22."""
+
+    def step(parameters: Parameters, x: Array, state: Vectors) -> Result:
+        h, c = state
+        p = parameters
+        gates = p["gain_ih"] * normalised(p["weight_ih"] @ x, epsilon) + p["bias"]
+        gates = gates + p["gain_hh"] * normalised(p["weight_hh"] @ h, epsilon)
+        i, f, g, o = np.split(gates, 4)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c = f * c + i * g
+        h = o * np.tanh(p["gain_c"] * normalised(c, epsilon) + p["bias_c"])
+        return h, (h, c), {"i": i, "f": f, "g": g, "o": o, "c": c}
+
+    return step
+
+
 def over_time(
     step: Step,
     parameters: Parameters,

@@ -30,14 +30,19 @@ static ELMAN_INLINE float sqrt_one(float x) { return __builtin_sqrtf(x); }
 template <class Join>
 static void reduce_rows(
     const float* a, ptrdiff_t as, float* target, ptrdiff_t to, int rows, const Block& block, float nothing, Join join) {
+    if (!block.last) {
+        if (block.first)
+            for (int r = 0; r < rows; r++, a += as, target += to) store(target, load(a));
+        else
+            for (int r = 0; r < rows; r++, a += as, target += to) store(target, join(load(target), load(a)));
+        return;
+    }
     for (int r = 0; r < rows; r++, a += as, target += to) {
         alignas(sizeof(V)) float lane[L];
         store(lane, load(a));
         for (int i = block.lanes; i < L; i++) lane[i] = nothing;
-        const V part = block.first ? load(lane) : join(load(target), load(lane));
-        store(target, part);
-        if (!block.last) continue;
-        store(lane, part);
+        if (!block.first) store(lane, join(load(target), load(lane)));
+#pragma GCC unroll 8
         for (int half = L / 2; half > 0; half /= 2)
             for (int i = 0; i < half; i++) lane[i] = join(lane[i], lane[i + half]);
         store(target, all(lane[0]));

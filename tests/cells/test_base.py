@@ -105,7 +105,11 @@ def test_sizes_below_one_are_told(name: str, sizes: tuple[int, int], wrong: str)
 def test_parameters_start_uniform_within_one_over_root_h(name: str) -> None:
     torch.manual_seed(0)
     cell = CELLS[name](20, 64)
-    for parameter in cell.parameters():
+    normalised = name == "layer_norm_lstm"  # its gains and biases start at one and zero
+    for key, parameter in cell.named_parameters():
+        if normalised and not key.startswith("weight"):
+            assert parameter.unique().tolist() == [float(key.startswith("gain"))]
+            continue
         assert 0.115 < float(parameter.detach().abs().max()) <= 0.125
         assert abs(float(parameter.detach().mean())) < 5 * 0.125 / 3**0.5 / parameter.numel() ** 0.5
 

@@ -486,7 +486,10 @@ class TestBuilding:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"model.cell": "lsmt"}, r"model\.cell: expected one of elman, gru, lstm, got 'lsmt'$"),
+            (
+                {"model.cell": "lsmt"},
+                r"model\.cell: expected one of elman, gru, lstm, layer_norm_lstm, got 'lsmt'$",
+            ),
             ({"model.cell": "my.py:Cell"}, r"got 'my\.py:Cell'; a cell of your own must be given anew"),
             ({"model.options": {"peephole": True}}, r"model\.options: LSTMCell does not take .*'peephole'"),
             (

@@ -3,6 +3,7 @@
 from elman.cells.base import Cell, Combinator, State, detach, map_state, where_state
 from elman.cells.elman import ElmanCell, ElmanState
 from elman.cells.gru import GRUCell, GRUState
+from elman.cells.layer_norm_lstm import LayerNormLSTMCell, LayerNormLSTMState
 from elman.cells.lstm import LSTMCell, LSTMState
 from elman.cells.wrappers import Stack, StackState
 
@@ -10,6 +11,7 @@ CELLS: dict[str, type[Cell]] = {
     "elman": ElmanCell,
     "gru": GRUCell,
     "lstm": LSTMCell,
+    "layer_norm_lstm": LayerNormLSTMCell,
 }
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "GRUState",
     "LSTMCell",
     "LSTMState",
+    "LayerNormLSTMCell",
+    "LayerNormLSTMState",
     "Stack",
     "StackState",
     "State",

@@ -178,19 +178,23 @@ class Graph:
         terms = self._terms(node, None)
         if all(factor is None and leaf.width > 0 for factor, _, leaf in terms):
             return self.node("total", (node,), width=ROW)
-        groups: dict[Node | None, list[Node]] = {}
+        groups: dict[tuple[Node | None, bool], list[Node]] = {}
         results: list[Node] = []
         for factor, negative, leaf in terms:
-            signed = self.apply("neg", leaf) if negative else leaf
             if leaf.width > 0:
-                groups.setdefault(factor, []).append(signed)
+                groups.setdefault((factor, negative), []).append(leaf)
             else:
-                each = self.apply("mul", signed, self.const(node.width))
+                each = self.apply(
+                    "mul", self.apply("neg", leaf) if negative else leaf, self.const(node.width)
+                )
                 results.append(each if factor is None else self.apply("mul", each, factor))
-        for factor, leaves in groups.items():
+        for (factor, negative), leaves in groups.items():
+            if _centred(leaves):
+                continue
             inner = self.node("total", (self.sum(leaves),), width=ROW)
-            results.append(inner if factor is None else self.apply("mul", inner, factor))
-        return self.sum(results)
+            inner = inner if factor is None else self.apply("mul", inner, factor)
+            results.append(self.apply("neg", inner) if negative else inner)
+        return self.sum(results) if results else self.const(0.0)
 
     def _terms(self, node: Node, factor: Node | None) -> list[tuple[Node | None, bool, Node]]:
         """A sum's parts, each with its factor that is the same for all units and whether it is negative."""
@@ -279,6 +283,27 @@ class Graph:
             return self.sum(parts)
         place = -1 if bias is None else self.tensor(bias)
         return self.node("column", (node,), (self.tensor(weight), place, 0), rows)
+
+
+def _centred(leaves: Sequence[Node]) -> bool:
+    """Whether the vectors are what their own mean was taken from, so that all their units add up to zero."""
+    means = {leaf.args[1] for leaf in leaves if leaf.op == "sub"}
+    mean = next(iter(means), None)
+    if len(means) != 1 or mean is None or any(leaf.op != "sub" for leaf in leaves) or mean.op != "mul":
+        return False
+    total, share = mean.args
+    if total.op != "total" or share.op != "const":
+        return False
+    parts, todo = [], [total.args[0]]
+    while todo:
+        node = todo.pop()
+        if node.op == "add" and node not in (leaf.args[0] for leaf in leaves):
+            todo.extend(node.args)
+        else:
+            parts.append(node)
+    units = sum(leaf.width for leaf in leaves)
+    same = sorted(part.place for part in parts) == sorted(leaf.args[0].place for leaf in leaves)
+    return same and abs(share.value[0] * units - 1) < 1e-12
 
 
 _FOLD: dict[str, Callable[..., Any]] = {

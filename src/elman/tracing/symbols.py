@@ -8,7 +8,7 @@ Changing a symbol in place gives it another node. Who shares storage with it is 
 that is refused: a graph has no storage.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -180,7 +180,7 @@ def operand(value: Any, inner: tuple[int, ...], like: Symbol) -> Node:
     if not value.is_floating_point():
         raise Untraceable(f"combines a tensor with one of {value.dtype}")
     row = _row(value, like.ndim)
-    if len(row) > len(inner) or torch.broadcast_shapes(row, inner) != torch.Size(inner):
+    if _together([row, inner]) != inner:
         raise Untraceable(
             f"combines {tuple(like.shape)} with a tensor {tuple(value.shape)} that is not one row"
         )
@@ -201,11 +201,25 @@ def broadcast(operands: tuple[Any, ...]) -> tuple[Symbol, tuple[int, ...]]:
         if isinstance(value, Tensor) and value.dim() <= like.ndim:
             row = _row(value, like.ndim)
             shapes += [row] if len(row) <= len(like.inner) else []
-    try:
-        inner = tuple(torch.broadcast_shapes(*shapes))
-    except RuntimeError as error:
-        raise Untraceable(f"combines units {' with '.join(map(str, shapes))}") from error
+    inner = _together(shapes)
+    if inner is None:
+        raise Untraceable(f"combines units {' with '.join(map(str, shapes))}")
     return like, inner
+
+
+def _together(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape that these have together, None where they do not fit.
+
+    torch.broadcast_shapes would import a second's worth of modules.
+    """
+    rank = max(map(len, shapes))
+    sizes = []
+    for axis in range(-rank, 0):
+        found = {shape[axis] for shape in shapes if len(shape) >= -axis} - {1}
+        if len(found) > 1:
+            return None
+        sizes.append(found.pop() if found else 1)
+    return tuple(sizes)
 
 
 def _row(value: Tensor, ndim: int) -> tuple[int, ...]:
