@@ -116,8 +116,8 @@ def test_rows_are_reduced_without_their_padding(make: Any, way: str) -> None:
     """Dividing by a row's deviation makes roundings larger, in torch's float32 too."""
     generator = torch.Generator().manual_seed(2)
     lengths = torch.randint(0, 13, (60,), generator=generator).tolist()
-    compare(make, 12, 60, way=way, threads=2, tolerance=100 * EPS)
-    compare(make, 12, 60, way=way, threads=2, lengths=lengths, tolerance=100 * EPS)
+    compare(make, 12, 60, way=way, threads=2, tolerance=300 * EPS)
+    compare(make, 12, 60, way=way, threads=2, lengths=lengths, tolerance=300 * EPS)
 
 
 @given(
