@@ -1,4 +1,5 @@
 //   scan_kernels()      the versions of the scan that can run here, widest first
+//   fma_peak            what the machine can do, for benchmarks
 //   ScanPlan            a cell's plan; scan_forward and scan_backward run it (scan/scan.h)
 #include "scan/scan.h"
 
@@ -10,6 +11,8 @@ using namespace nb::literals;
 void bind_scan(nb::module_& module) {
     using elman::Pointers;
     module.def("scan_kernels", &elman::scan_kernels, "Versions of the scan that can run here, widest first.");
+    module.def("fma_peak", &elman::fma_peak, "kernels"_a, "threads"_a, nb::call_guard<nb::gil_scoped_release>(),
+               "Float operations a second that multiplying and adding in registers reaches.");
     nb::class_<elman::ScanPlan>(module, "ScanPlan", "A cell's stages and programs, as elman.native_path writes them.")
         .def(nb::init<const std::vector<int>&, const std::vector<float>&>(), "numbers"_a, "constants"_a);
     nb::class_<elman::Saved>(module, "ScanSaved", "What a scan forward leaves for the one backward that may use it.");

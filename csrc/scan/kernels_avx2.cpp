@@ -14,7 +14,7 @@ namespace {
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {"avx2", L, packed_size, layout, pack, lift, forward, backward, merge, gradients};
+const Kernels kernels = {"avx2", L, packed_size, layout, pack, lift, forward, backward, merge, gradients, peak};
 
 }  // namespace avx2
 }  // namespace elman

@@ -18,7 +18,7 @@ namespace {
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {"baseline", L, packed_size, layout, pack, lift, forward, backward, merge, gradients};
+const Kernels kernels = {"baseline", L, packed_size, layout, pack, lift, forward, backward, merge, gradients, peak};
 
 }  // namespace baseline
 }  // namespace elman

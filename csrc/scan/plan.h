@@ -167,6 +167,7 @@ struct Kernels {
     void (*backward)(const Call& call, int thread);
     void (*merge)(const Call& call, int thread);  // after backward, with symbols as inputs
     void (*gradients)(const Call& call, int thread);
+    void (*peak)(ptrdiff_t turns);
 };
 
 }  // namespace elman

@@ -3,6 +3,7 @@
 #include "scan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 
 #include "../machine/instructions.h"
@@ -446,6 +447,19 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
         }
         kernels.gradients(call, thread);
     });
+}
+
+double fma_peak(const std::string& name, int threads) {
+    constexpr int TRIES = 10, TURNS = 1 << 20, CHAINS = 12;  // as in peak.h
+    const Kernels& kernels = choose(versions(), name);
+    double best = 0.0;
+    for (int i = 0; i < TRIES; i++) {
+        const auto start = std::chrono::steady_clock::now();
+        in_parallel(threads, [&](int, Barrier&) { kernels.peak(TURNS); });
+        const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+        best = std::max(best, 2.0 * CHAINS * kernels.lanes * TURNS * threads / taken.count());
+    }
+    return best;
 }
 
 std::vector<std::string> scan_kernels() {

@@ -56,6 +56,10 @@ void scan_backward(const ScanPlan& plan, Saved& saved, const Pointers& inputs, c
                    const Pointers& d_weights, const Pointers& d_biases, const Pointers& d_params,
                    const Pointers& d_states);
 
+// Float operations a second that these kernels' multiply-and-add reaches on `threads` threads: the best of a few tries of
+// some milliseconds.
+double fma_peak(const std::string& kernels, int threads);
+
 // The instruction sets that this module was built for and the running machine has, widest first.
 std::vector<std::string> scan_kernels();
 

@@ -11,3 +11,4 @@
 #include "step.h"
 #include "loop.h"
 #include "weights.h"
+#include "peak.h"
