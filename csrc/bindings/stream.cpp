@@ -46,20 +46,21 @@ void bind_stream(nb::module_& module) {
         .def(
             "run",
             [](const StreamNet& net, std::int64_t time, int streams, std::uintptr_t tokens, std::uintptr_t inputs,
-               const Addresses& states, std::uintptr_t outputs,
-               double seconds) { return net.run(time, streams, tokens, inputs, states, outputs, seconds).steps; },
-            "time"_a, "streams"_a, "tokens"_a, "inputs"_a, "states"_a, "outputs"_a, "seconds"_a, release(),
+               const Addresses& states, std::uintptr_t outputs, int threads, double seconds) {
+                return net.run(time, streams, tokens, inputs, states, outputs, {threads, seconds}).steps;
+            },
+            "time"_a, "streams"_a, "tokens"_a, "inputs"_a, "states"_a, "outputs"_a, "threads"_a, "seconds"_a, release(),
             "Steps that were made within `seconds`, at least one of those asked for.")
         .def(
             "generate",
             [](const StreamNet& net, std::int64_t count, int streams, double temperature, std::int64_t top_k,
                double top_p, std::uint64_t seed, std::int64_t start, std::uintptr_t stop, const Addresses& states,
                std::uintptr_t logits, std::uintptr_t done, std::uintptr_t ids, std::uintptr_t log_probs,
-               double seconds) {
+               int threads, double seconds) {
                 return pair_of(net.generate(count, streams, {temperature, top_k, top_p, seed, start, stop}, states,
-                                            logits, done, ids, log_probs, seconds));
+                                            logits, done, ids, log_probs, {threads, seconds}));
             },
             "count"_a, "streams"_a, "temperature"_a, "top_k"_a, "top_p"_a, "seed"_a, "start"_a, "stop"_a, "states"_a,
-            "logits"_a, "done"_a, "ids"_a, "log_probs"_a, "seconds"_a, release(),
+            "logits"_a, "done"_a, "ids"_a, "log_probs"_a, "threads"_a, "seconds"_a, release(),
             "Symbols that were drawn within `seconds`, and the step whose logits were not finite, or -1.");
 }

@@ -22,7 +22,7 @@ namespace {
 }  // namespace
 
 extern const StreamKernels stream_kernels;
-const StreamKernels stream_kernels = {"baseline", L, packed_bytes, pack, step, weigh, pick};
+const StreamKernels stream_kernels = {"baseline", L, packed_bytes, pack, step, help, weigh, pick};
 
 }  // namespace baseline
 }  // namespace elman

@@ -16,7 +16,7 @@ namespace {
 }  // namespace
 
 extern const StreamKernels stream_kernels;
-const StreamKernels stream_kernels = {"avx512vnni", L, packed_bytes, pack, step, weigh, pick};
+const StreamKernels stream_kernels = {"avx512vnni", L, packed_bytes, pack, step, help, weigh, pick};
 
 }  // namespace avx512vnni
 }  // namespace elman

@@ -62,12 +62,19 @@ struct Network {
 };
 
 // One call. arena: [streams]; odd: whether the states before the next step are the second ones.
+//
+// With several threads the first one makes the steps, and lays down each large product as a `task`, of which all do a
+// part between two meetings; which part is done by whom changes no number.
 struct StreamCall {
     const Network* network;
     int streams;
     float* const* arena;
     bool odd;
     const int64_t* token;  // [streams], or null: the arena holds the input
+    int threads;
+    void (*meet)(void* barrier);
+    void* barrier;
+    const void* task;  // null: there will be no more
 };
 
 // One instruction set's way.
@@ -76,7 +83,8 @@ struct StreamKernels {
     int lanes;
     ptrdiff_t (*packed_bytes)(Precision precision, int size, int vectors);
     void (*pack)(const Matrix& matrix, const float* weight, const float* bias, float bias_of_padding);
-    void (*step)(const StreamCall& call);  // and turns `odd` for the caller to see
+    void (*step)(StreamCall& call);
+    void (*help)(const StreamCall& call, int thread);  // a part of the task, for a thread but the first
     // exp((logits - the largest) * inverse), whose sum is returned; `largest` is left there.
     double (*weigh)(const float* logits, int count, float inverse, float* weight, float& largest);
     // The first place at which the running sum of the weights is over `target`; the last that has a weight, if none.

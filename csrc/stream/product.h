@@ -143,8 +143,8 @@ static __attribute__((noinline)) void panel(const Matrix& m, int first, const Le
 }
 
 template <int MR>
-static void panels(const Matrix& m, const Left* left, float* const* out) {
-    for (int first = 0; first < m.vectors; first += PANEL) {
+static void panels(const Matrix& m, int begin, int end, const Left* left, float* const* out) {
+    for (int first = begin; first < end; first += PANEL) {
         switch (m.vectors - first) {
             case 1: panel<1, MR>(m, first, left, out); break;
             case 2: panel<2, MR>(m, first, left, out); break;
@@ -210,19 +210,28 @@ static Left quantised(const float* a, int size, int16_t* q) {
     return {a, q, finite ? most / steps : __builtin_nanf("")};
 }
 
-// out[stream] (vectors of L) = W a[stream] + b; `left` has room for the quantised left operands.
-static void multiply(const Matrix& m, const float* const* a, int16_t* const* room, float* const* out, int streams) {
-    Left left[MOST_STREAMS];
-    for (int from = 0; from < streams; from += MOST_STREAMS) {
-        const int count = streams - from < MOST_STREAMS ? streams - from : MOST_STREAMS;
-        for (int r = 0; r < count; r++)
-            left[r] = m.precision == Precision::INT8 ? quantised(a[from + r], m.size, room[from + r])
-                                                     : Left{a[from + r], nullptr, 0.0f};
-        if (count == 1) panels<1>(m, left, out + from);
-        if (count == 2) panels<2>(m, left, out + from);
-#if ELMAN_REGISTERS == 32
-        if (count == 3) panels<3>(m, left, out + from);
-#endif
+// out[stream] (vectors of L) = W left[stream] + b, for some streams.
+constexpr int MOST_AT_ONCE = 16;
+struct Task {
+    const Matrix* matrix;
+    int count;
+    Left left[MOST_AT_ONCE];
+    float* out[MOST_AT_ONCE];
+};
+
+// The part of a product that is this thread's: some of the panels, whole ones.
+static void multiply(const Task& task, int thread, int threads) {
+    const Matrix& m = *task.matrix;
+    const int count = (m.vectors + PANEL - 1) / PANEL;
+    const int begin = count * thread / threads * PANEL, until = count * (thread + 1) / threads * PANEL;
+    const int end = until < m.vectors ? until : m.vectors;
+    for (int from = 0; from < task.count; from += MOST_STREAMS) {
+        const Left* left = task.left + from;
+        float* const* out = task.out + from;
+        const int left_over = task.count - from;
+        if (left_over == 1) panels<1>(m, begin, end, left, out);
+        else if (left_over == 2 || MOST_STREAMS == 2) panels<2>(m, begin, end, left, out);
+        else panels<MOST_STREAMS>(m, begin, end, left, out);
     }
 }
 

@@ -3,7 +3,6 @@
 // Included inside the namespace of the instruction set. A program runs over the unit blocks of a vector as it runs over
 // rows in the scan: each of its instructions once over the whole vector, which stays in the first cache.
 
-constexpr int MOST_AT_ONCE = 16;    // streams whose pointers are gathered at a time
 constexpr int MOST_OPERANDS = 256;  // of one stage: Python refuses more
 
 // Where a vector that changes begins in an arena.
@@ -45,20 +44,36 @@ static void run_over(const Stage& stage, Place* place) {
     }
 }
 
+// Smaller products are done before the others have come.
+constexpr ptrdiff_t WORTH_MEETING = 1 << 17;  // bytes of weights
+
 // The vectors at `to` of each stream from those at `from`.
-static void product(const StreamCall& call, const Matrix& m, ptrdiff_t from, ptrdiff_t to) {
-    const float* a[MOST_AT_ONCE];
-    float* out[MOST_AT_ONCE];
-    int16_t* q[MOST_AT_ONCE];
+static void product(StreamCall& call, const Matrix& m, ptrdiff_t from, ptrdiff_t to) {
+    Task task;
+    task.matrix = &m;
+    const bool together = call.threads > 1 && packed_bytes(m.precision, m.size, m.vectors) >= WORTH_MEETING;
     for (int first = 0; first < call.streams; first += MOST_AT_ONCE) {
-        const int count = call.streams - first < MOST_AT_ONCE ? call.streams - first : MOST_AT_ONCE;
-        for (int i = 0; i < count; i++) {
+        task.count = call.streams - first < MOST_AT_ONCE ? call.streams - first : MOST_AT_ONCE;
+        for (int i = 0; i < task.count; i++) {
             float* arena = call.arena[first + i];
-            a[i] = arena + from, out[i] = arena + to;
-            q[i] = reinterpret_cast<int16_t*>(arena + call.network->left_at);
+            task.left[i] = Left{arena + from, nullptr, 0.0f};
+            if (m.precision == Precision::INT8)
+                task.left[i] = quantised(arena + from, m.size, reinterpret_cast<int16_t*>(arena + call.network->left_at));
+            task.out[i] = arena + to;
         }
-        multiply(m, a, q, out, count);
+        if (!together) {
+            multiply(task, 0, 1);
+            continue;
+        }
+        call.task = &task;
+        call.meet(call.barrier);
+        multiply(task, 0, call.threads);
+        call.meet(call.barrier);
     }
+}
+
+static void help(const StreamCall& call, int thread) {
+    multiply(*static_cast<const Task*>(call.task), thread, call.threads);
 }
 
 static void copy(const float* from, float* to, ptrdiff_t count) { __builtin_memcpy(to, from, sizeof(float) * count); }
@@ -81,7 +96,7 @@ static void look_up(const StreamCall& call) {
 }
 
 // What the steps of a layer read of its input: its products, and the parts that programs read as they are.
-static void take_in(const StreamCall& call, const StreamLayer& layer, bool looked_up) {
+static void take_in(StreamCall& call, const StreamLayer& layer, bool looked_up) {
     const Plan& plan = *layer.plan;
     for (int i = 0; i < plan.hoisted && !looked_up; i++) {
         const Product& p = plan.lift[i];
@@ -94,7 +109,7 @@ static void take_in(const StreamCall& call, const StreamLayer& layer, bool looke
     }
 }
 
-static void run_stage(const StreamCall& call, const StreamLayer& layer, const Stage& stage) {
+static void run_stage(StreamCall& call, const StreamLayer& layer, const Stage& stage) {
     const Network& net = *call.network;
     if (stage.product >= 0) {
         const Product& p = layer.plan->product[stage.product];
@@ -108,7 +123,7 @@ static void run_stage(const StreamCall& call, const StreamLayer& layer, const St
     }
 }
 
-static void step(const StreamCall& call) {
+static void step(StreamCall& call) {
     const Network& net = *call.network;
     if (call.token) look_up(call);
     for (int i = 0; i < net.layers; i++) {

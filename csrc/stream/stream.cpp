@@ -11,6 +11,7 @@
 #include "../machine/counter.h"
 #include "../machine/instructions.h"
 #include "../machine/storage.h"
+#include "../machine/threads.h"
 #include "../scan/scan.h"
 #include "choose.h"
 #include "net.h"
@@ -230,11 +231,14 @@ namespace {
 // The streams of one call: their arenas, and what the caller's states become and come from.
 class Streams {
   public:
+    // Of weights: what fits into the second cache of one core is read faster than two can meet. Of steps.
+    static constexpr std::int64_t LARGE = 3 << 18, LONG = 8;
+
     Streams(const StreamStore& store, int count, const Addresses& states)
         : store(store), states(states), memory(store.net.arena * count) {
         std::fill_n(memory.at, store.net.arena * count, 0.0f);
         for (int n = 0; n < count; n++) arena.push_back(memory.at + store.net.arena * n);
-        call = {&store.net, count, arena.data(), false, nullptr};
+        call.network = &store.net, call.streams = count, call.arena = arena.data(), call.threads = 1;
         each([](float* own, float* given, int width) { std::copy_n(given, width, own); });
     }
     void write_states() {
@@ -244,6 +248,27 @@ class Streams {
         call.token = tokens;
         store.kernels->step(call);
         call.odd = !call.odd;
+    }
+    // Runs `steps` here, with the help of other threads in their products where that pays.
+    template <class Steps>
+    void with_help(int threads, std::int64_t count, const Steps& steps) {
+        threads = std::int64_t(store.bytes) >= LARGE && count >= LONG ? threads : 1;
+        if (threads < 2) return steps();
+        call.threads = threads;
+        call.meet = [](void* barrier) { static_cast<Barrier*>(barrier)->arrive_and_wait(); };
+        in_parallel(threads, [&](int thread, Barrier& barrier) {
+            if (thread) {
+                for (barrier.arrive_and_wait(); call.task; barrier.arrive_and_wait()) {
+                    store.kernels->help(call, thread);
+                    barrier.arrive_and_wait();
+                }
+                return;
+            }
+            call.barrier = &barrier;
+            steps();
+            call.task = nullptr;
+            barrier.arrive_and_wait();
+        });
     }
     // Undoes the last step of one stream.
     void hold(int n) {
@@ -286,7 +311,7 @@ class Deadline {
 }  // namespace
 
 Made StreamNet::run(std::int64_t time, int count, std::uintptr_t tokens, std::uintptr_t inputs, const Addresses& states,
-                    std::uintptr_t outputs, double seconds) const {
+                    std::uintptr_t outputs, const Manner& manner) const {
     const Network& net = store->net;
     const StreamLayer& lowest = net.layer[0];
     Streams streams(*store, count, states);
@@ -294,23 +319,25 @@ Made StreamNet::run(std::int64_t time, int count, std::uintptr_t tokens, std::ui
     const float* x = floats(inputs);
     auto* y = reinterpret_cast<float*>(outputs);
     const int width = net.head ? net.vocabulary : net.layer[net.layers - 1].output;
-    const Deadline deadline(seconds);
+    const Deadline deadline(manner.seconds);
     std::int64_t t = 0;
-    while (t < time && !(t && deadline.over())) {
-        for (int n = 0; x && n < count; n++, x += lowest.input)
-            std::copy_n(x, lowest.input, streams.of(n, lowest.input_at));
-        streams.step(token ? token + t * count : nullptr);
-        for (int n = 0; n < count; n++, y += width)
-            std::copy_n(streams.of(n, net.head ? net.logits_at : net.output_at), width, y);
-        t++;
-    }
+    streams.with_help(manner.threads, time, [&] {
+        while (t < time && !(t && deadline.over())) {
+            for (int n = 0; x && n < count; n++, x += lowest.input)
+                std::copy_n(x, lowest.input, streams.of(n, lowest.input_at));
+            streams.step(token ? token + t * count : nullptr);
+            for (int n = 0; n < count; n++, y += width)
+                std::copy_n(streams.of(n, net.head ? net.logits_at : net.output_at), width, y);
+            t++;
+        }
+    });
     streams.write_states();
     return {t, -1};
 }
 
 Made StreamNet::generate(std::int64_t count, int size, const Draw& draw, const Addresses& states,
                          std::uintptr_t logits, std::uintptr_t done, std::uintptr_t ids, std::uintptr_t log_probs,
-                         double seconds) const {
+                         const Manner& manner) const {
     const Network& net = store->net;
     const int symbols = net.vocabulary;
     Streams streams(*store, size, states);
@@ -325,35 +352,37 @@ Made StreamNet::generate(std::int64_t count, int size, const Draw& draw, const A
         std::copy_n(given + std::ptrdiff_t(n) * symbols, symbols, own);
     }
     std::vector<std::int64_t> tokens(std::size_t(size), 0);
-    std::vector<int> room;
-    const Deadline deadline(seconds);
+    std::vector<int> room(std::size_t(symbols), 0);
+    const Deadline deadline(manner.seconds);
     std::int64_t t = 0, broken = -1;
-    while (t < count && !(t && deadline.over()) && std::find(finished, finished + size, 0) != finished + size) {
-        for (int n = 0; n < size && broken < 0; n++, id++, log_prob++) {
-            *id = -1;
-            *log_prob = 0.0;
-            if (finished[n]) continue;
-            const double uniform = counter_uniform(draw.seed, std::uint32_t(draw.start + t), std::uint32_t(n));
-            const Choice choice =
-                choose_symbol(*store->kernels, streams.of(n, net.logits_at), streams.of(n, net.weight_at), symbols,
-                              draw.temperature, draw.top_k, draw.top_p, uniform, room);
-            if (choice.id < 0) broken = t;
-            *id = tokens[std::size_t(n)] = std::max(choice.id, 0);
-            *log_prob = choice.log_prob;
-        }
-        if (broken >= 0) break;
-        streams.step(tokens.data());
-        t++;
-        for (int n = 0; n < size; n++) {
-            if (finished[n]) {
-                streams.hold(n);
-                continue;
+    streams.with_help(manner.threads, count, [&] {
+        while (t < count && !(t && deadline.over()) && std::find(finished, finished + size, 0) != finished + size) {
+            for (int n = 0; n < size && broken < 0; n++, id++, log_prob++) {
+                *id = -1;
+                *log_prob = 0.0;
+                if (finished[n]) continue;
+                const double uniform = counter_uniform(draw.seed, std::uint32_t(draw.start + t), std::uint32_t(n));
+                const Choice choice =
+                    choose_symbol(*store->kernels, streams.of(n, net.logits_at), streams.of(n, net.weight_at), symbols,
+                                  draw.temperature, draw.top_k, draw.top_p, uniform, room);
+                if (choice.id < 0) broken = t;
+                *id = tokens[std::size_t(n)] = std::max(choice.id, 0);
+                *log_prob = choice.log_prob;
             }
-            if (!stop || !stop[tokens[std::size_t(n)]]) continue;
-            finished[n] = 1;
-            std::copy_n(streams.of(n, net.logits_at), symbols, given + std::ptrdiff_t(n) * symbols);
+            if (broken >= 0) break;
+            streams.step(tokens.data());
+            t++;
+            for (int n = 0; n < size; n++) {
+                if (finished[n]) {
+                    streams.hold(n);
+                    continue;
+                }
+                if (!stop || !stop[tokens[std::size_t(n)]]) continue;
+                finished[n] = 1;
+                std::copy_n(streams.of(n, net.logits_at), symbols, given + std::ptrdiff_t(n) * symbols);
+            }
         }
-    }
+    });
     for (int n = 0; n < size; n++)
         if (!finished[n]) std::copy_n(streams.of(n, net.logits_at), symbols, given + std::ptrdiff_t(n) * symbols);
     streams.write_states();

@@ -45,6 +45,12 @@ struct Made {
     std::int64_t steps, broken;
 };
 
+// How a call is made: on at most so many threads, for so long (but one step is always made).
+struct Manner {
+    int threads;
+    double seconds;
+};
+
 // The weights are copied when it is made; after that nothing in it changes, and any thread may use it.
 class StreamNet {
   public:
@@ -53,15 +59,15 @@ class StreamNet {
     ~StreamNet();
     std::size_t bytes() const;  // of packed weights
 
-    // T steps, or as many as fit into `seconds` and at least one: tokens or inputs -> logits (T, N, V) or outputs.
+    // T steps, or as many as fit into the time: tokens or inputs -> logits (T, N, V) or outputs.
     // `states` are read and written over.
     Made run(std::int64_t time, int streams, std::uintptr_t tokens, std::uintptr_t inputs, const Addresses& states,
-             std::uintptr_t outputs, double seconds) const;
+             std::uintptr_t outputs, const Manner& manner) const;
 
     // Draws up to `count` symbols for each stream: ids (count, N), -1 past a stream's end, log_probs (count, N) float64.
     // states, logits (N, V) and done (N,) uint8 are read and written over; those of a stream that is done stay.
     Made generate(std::int64_t count, int streams, const Draw& draw, const Addresses& states, std::uintptr_t logits,
-                  std::uintptr_t done, std::uintptr_t ids, std::uintptr_t log_probs, double seconds) const;
+                  std::uintptr_t done, std::uintptr_t ids, std::uintptr_t log_probs, const Manner& manner) const;
 
   private:
     std::unique_ptr<StreamStore> store;

@@ -160,6 +160,7 @@ class StreamNet:
         inputs: int,
         states: list[int],
         outputs: int,
+        threads: int,
         seconds: float,
     ) -> int: ...
     def generate(
@@ -177,6 +178,7 @@ class StreamNet:
         done: int,
         ids: int,
         log_probs: int,
+        threads: int,
         seconds: float,
     ) -> tuple[int, int]: ...
 def chain_kernels() -> list[str]: ...

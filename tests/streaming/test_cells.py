@@ -180,6 +180,58 @@ def test_parts_and_neighbours_change_nothing(
     assert after.step.tolist() == [4] * 19
 
 
+@pytest.mark.parametrize("instructions", SETS)
+def test_threads_change_nothing(instructions: str) -> None:
+    cells = stack("lstm", 300, inputs=70)
+    inputs, state = some(cells, time=9, streams=18)
+    for weights in PRECISIONS:
+        streamer = Streamer(cells, weights=weights, instructions=instructions)
+        assert streamer.bytes > 3 << 18  # large enough for the engine to ask for help
+        whole, last = streamer(inputs, state)
+        torch.set_num_threads(3)
+        try:
+            got = streamer(inputs, state)
+            alone = streamer(inputs[:, :1], map_state(lambda x: x[:1], state))[0]
+        finally:
+            torch.set_num_threads(1)
+        assert error(got, (whole, last)) == 0
+        assert torch.equal(alone[:, 0], whole[:, 0])
+
+
+def test_a_state_that_is_taken_apart() -> None:
+    torch.manual_seed(1)
+    cell = Stack([Joined(4, 9), Joined(9, 6)])
+    inputs, state = some(cell, time=7, streams=3)
+    for weights, most in (("float32", 5e-6), ("int8", 0.1)):
+        streamer = Streamer(cell, weights=weights)
+        got = streamer(inputs, state)
+        assert error(got, by_steps(cell, inputs, state)) < most
+        first, middle = streamer(inputs[:3], state)
+        second, end = streamer(inputs[3:], middle)
+        assert error((torch.cat([first, second]), end), got) == 0
+
+
+class Joined(Cell):
+    """Two vectors in one tensor of the state: u' = tanh(x + A v), v' = v / 2 + u'."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.weight_ih = torch.nn.Parameter(torch.randn(hidden_size, input_size) / 2)
+        self.a = torch.nn.Parameter(torch.randn(hidden_size, hidden_size) / 3)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.zeros(batch_size, 2 * self.hidden_size)
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        return linear(inputs, self.weight_ih)
+
+    def step(self, x: Tensor, state: Tensor, record: Any = None) -> tuple[Tensor, Tensor]:
+        _, v = state.chunk(2, -1)
+        u = torch.tanh(x + linear(v, self.a))
+        v = v / 2 + u
+        return v, torch.cat([u, v], -1)
+
+
 def test_arguments_are_left_as_they_were() -> None:
     cells = stack("gru", 6)
     inputs, state = some(cells)

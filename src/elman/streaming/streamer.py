@@ -183,7 +183,7 @@ class Streamer:
                 most, streams, sampling.temperature, sampling.top_k or 0,
                 1.0 if sampling.top_p is None else sampling.top_p, seed & _KEY, start, ends.data_ptr(),
                 _addresses(parts), logits.data_ptr(), done.data_ptr(), ids.data_ptr(),
-                log_probs.data_ptr(), PATIENCE,
+                log_probs.data_ptr(), torch.get_num_threads(), PATIENCE,
             )  # fmt: skip
             if broken >= 0:
                 raise DivergedError(
@@ -204,7 +204,7 @@ class Streamer:
             symbols = bool(self.vocabulary)
             at += self._packed.net.run(
                 time - at, streams, address if symbols else 0, 0 if symbols else address,
-                _addresses(parts), outputs[at].data_ptr(), PATIENCE,
+                _addresses(parts), outputs[at].data_ptr(), torch.get_num_threads(), PATIENCE,
             )  # fmt: skip
 
     def _parts(self, state: State) -> list[Tensor]:
