@@ -7,6 +7,7 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+void bind_ctc(nanobind::module_& module);
 void bind_dropout(nanobind::module_& module);
 void bind_chain(nanobind::module_& module);
 void bind_scan(nanobind::module_& module);

@@ -50,6 +50,7 @@ NB_MODULE(_native, module) {
     module.def("instruction_sets", &instruction_sets,
                "Vector instruction sets of the running CPU that the kernels may use.");
 
+    bind_ctc(module);
     bind_dropout(module);
     bind_scan(module);
     bind_beam(module);

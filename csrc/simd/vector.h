@@ -24,16 +24,28 @@ static ELMAN_INLINE V clamp(V x, float low, float high) {
     return x > all(high) ? all(high) : x;
 }
 
-// 2^n and exp(r) - 1 for x = n ln 2 + r; |x| < 88.
-static ELMAN_INLINE V split_exp(V x, V& rest) {
-    const V shifted = x * 1.44269504f + 12582912.0f;  // rounds: the last bit of 1.5 * 2^23 is worth one
-    const V n = shifted - 12582912.0f;
-    const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, the first exact times n
+// exp(r) - 1 for |r| <= ln 2 / 2.
+static ELMAN_INLINE V exp_rest(V r) {
     V q = r * 1.381446643e-3f + 8.368780463e-3f;
     q = q * r + 4.166839422e-2f;
     q = q * r + 1.666652011e-1f;
     q = q * r + 4.999999341e-1f;
-    rest = q * (r * r) + r;
+    return q * (r * r) + r;
+}
+
+constexpr float ROUNDING = 12582912.0f;  // added, it rounds: the last bit of 1.5 * 2^23 is worth one
+
+// r of x = n ln 2 + r, and n + ROUNDING.
+static ELMAN_INLINE V split(V x, V& shifted) {
+    shifted = x * 1.44269504f + ROUNDING;
+    const V n = shifted - ROUNDING;
+    return (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, the first exact times n
+}
+
+// 2^n and exp(r) - 1 for x = n ln 2 + r; |x| < 88.
+static ELMAN_INLINE V split_exp(V x, V& rest) {
+    V shifted;
+    rest = exp_rest(split(x, shifted));
     return (V)(((VI)shifted << 23) + 0x3f800000);
 }
 

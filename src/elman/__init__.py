@@ -10,6 +10,9 @@ from importlib.metadata import version
 
 from elman.cells import Cell, Stack
 from elman.errors import ElmanError
+from elman.lattice.ctc import ctc_loss
+from elman.lattice.ctc_align import ctc_align
+from elman.lattice.ctc_batch import check_targets
 from elman.layers import GRU, LSTM, RNN, Bidirectional
 from elman.padded import Padded
 from elman.predict import evaluate, load
@@ -31,7 +34,10 @@ __all__ = [
     "Streamer",
     "Symbols",
     "Tokens",
+    "check_targets",
     "choose",
+    "ctc_align",
+    "ctc_loss",
     "evaluate",
     "load",
     "scan",

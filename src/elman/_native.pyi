@@ -1,5 +1,7 @@
 """What csrc/bindings exports, for the type checker; only elman.kernels imports it."""
 
+import numpy as np
+
 def version() -> str: ...
 def compiler() -> str: ...
 def instruction_sets() -> list[str]: ...
@@ -19,6 +21,32 @@ def dropout(
     kernels: str,
 ) -> None: ...
 def stream_kernels() -> list[str]: ...
+
+def pooled(numbers: int) -> np.ndarray: ...
+def ctc_kernels() -> list[str]: ...
+def ctc_loss(
+    sizes: list[int],
+    logits: int,
+    targets: int,
+    frames: int,
+    lengths: int,
+    loss: int,
+    gradient: int,
+    scale: float,
+    smoothing: float,
+    threads: int,
+    kernels: str,
+) -> None: ...
+def ctc_align(
+    sizes: list[int],
+    scores: int,
+    targets: int,
+    frames: int,
+    lengths: int,
+    path: int,
+    threads: int,
+    kernels: str,
+) -> None: ...
 
 class ScanPlan:
     def __init__(self, numbers: list[int], constants: list[float]) -> None: ...

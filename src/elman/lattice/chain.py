@@ -184,6 +184,15 @@ def log_partition(chain: Chain) -> Tensor:
     return _recursion(Log(), chain)[1][:, 0]
 
 
+def alphas(chain: Chain) -> Tensor:
+    """(T, N, S): ln of the sum over all paths up to each time that end in each state, its emission included.
+
+    Past an element's end the values of its last time stay.
+    """
+    table, _ = _recursion(Log(), chain)
+    return torch.stack([values[..., 0] for values in table]) if table else chain.emissions
+
+
 def marginals(chain: Chain) -> Marginals:
     """The probabilities of states and of steps: the gradient of log_partition.
 
@@ -199,8 +208,6 @@ def marginals(chain: Chain) -> Marginals:
         total = log_partition(replace(chain, emissions=emissions, transitions=transitions))
         wanted = (emissions, steps)
         graph = again and any(s.requires_grad for s in _scores(chain))
-        if not total.requires_grad:  # T = 0: nothing to have a probability
-            return Marginals(torch.zeros_like(emissions), torch.zeros_like(steps))
         found = torch.autograd.grad(total.sum(), wanted, create_graph=graph, materialize_grads=True)
     return Marginals(*found)
 
@@ -290,7 +297,7 @@ def _recursion(semiring: Semiring, chain: Chain) -> tuple[list[Tensor], Tensor]:
     lengths = chain.counts
     empty = semiring.lift(emissions.new_zeros(batch))
     if not time:
-        return [], empty
+        return [], semiring.lift(emissions.sum((0, 2)))  # zeros that still depend on the emissions
     first = emissions[0] if chain.start is None else emissions[0] + chain.start
     values = semiring.lift(first)
     table = [values]
@@ -319,7 +326,7 @@ def _walk_back(chain: Chain, table: list[Tensor], rank: Tensor, choose: Choose) 
             values = table[t]
             width = values.shape[-1]
             ends = values if chain.end is None else values + chain.end.expand(batch, states)[..., None]
-            at_end = choose(t, ends.reshape(batch, 1, -1).expand(-1, count, -1), rank)
+            at_end = choose(t, ends.flatten(1)[:, None].expand(-1, count, -1), rank)
             here, rank_here = at_end // width, at_end % width
             if t < time - 1:
                 ways = chain.transitions.arrivals(values) + chain.transitions.at(t)[..., None]
