@@ -4,8 +4,9 @@ Each function gives a matplotlib Figure; `save` writes it as .svg (for light and
 """
 
 from elman.plots.curves import learning_curve
+from elman.plots.lattice import trellis
 from elman.plots.states import activations, traces
 from elman.plots.style import save
 from elman.plots.surprisal import surprisal
 
-__all__ = ["activations", "learning_curve", "save", "surprisal", "traces"]
+__all__ = ["activations", "learning_curve", "save", "surprisal", "traces", "trellis"]
