@@ -3,8 +3,8 @@
     python benchmarks/ctc.py --threads 2
 
 Both sides begin with logits (T, N, C) and end with the gradient to them. "call" is elman.ctc_loss and
-backward(), as a training loop has it; "kernel" is the same work without autograd's. A round is as many calls of
-each side as torch makes in about 20 ms.
+backward(), as a training loop has it; "kernel" is the same work without autograd's. A round is as many calls
+of each side as torch makes in about 20 ms.
 """
 
 import argparse
@@ -23,8 +23,8 @@ SHAPES = [(150, 32, 29, 20), (500, 16, 29, 80), (1000, 8, 29, 200), (300, 16, 50
 """T, N, C, L."""
 
 
-def torchs(logits: Tensor, *rest: Tensor) -> Tensor:
-    return functional.ctc_loss(logits.log_softmax(2), *rest, reduction="sum")
+def torchs(logits: Tensor, targets: Tensor, frames: Tensor, lengths: Tensor) -> Tensor:
+    return functional.ctc_loss(logits.log_softmax(2), targets, frames, lengths, reduction="sum")
 
 
 def owns(logits: Tensor, *rest: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def gradient(loss: Callable[..., Tensor], values: Tensor, rest: tuple[Tensor, ..
     return leaf.grad
 
 
-def measure(shape: tuple[int, int, int, int], rounds: int) -> tuple[object, ...]:
+def measure(shape: tuple[int, ...], rounds: int) -> tuple[object, ...]:
     time, batch, classes, length = shape
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(time, batch, classes, generator=generator) * 3

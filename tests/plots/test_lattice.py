@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,9 +33,10 @@ def test_states_units_and_the_probability_are_written(picture: Callable) -> None
 def test_the_posterior_is_drawn_as_it_is() -> None:
     tables = ctc_tables(logits(), HELLO)
     figure = trellis(tables, path=[0] * 12)
-    drawn = figure.axes[4].images[0].get_array()
-    torch.testing.assert_close(torch.from_numpy(drawn.data.T.copy()), tables.posterior)
-    forward = torch.from_numpy(figure.axes[0].images[0].get_array().data.T.copy())
+    forward, posterior = (
+        torch.from_numpy(np.array(figure.axes[place].images[0].get_array()).T) for place in (0, 4)
+    )
+    torch.testing.assert_close(posterior, tables.posterior)
     assert forward.max() == 0
     assert bool((forward[tables.alpha == -torch.inf] == -12).all())
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0] * 12
