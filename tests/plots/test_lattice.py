@@ -39,7 +39,7 @@ def test_the_posterior_is_drawn_as_it_is() -> None:
     torch.testing.assert_close(posterior, tables.posterior)
     assert forward.max() == 0
     assert bool((forward[tables.alpha == -torch.inf] == -12).all())
-    assert figure.axes[0].lines[0].get_ydata().tolist() == [0] * 12
+    assert list(np.asarray(figure.axes[0].lines[0].get_ydata())) == [0] * 12
 
 
 def test_both_kinds_of_file_are_made_and_the_same_bytes() -> None:
