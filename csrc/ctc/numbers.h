@@ -49,11 +49,11 @@ static ELMAN_INLINE Number select(VI where, Number a, Number b) {
     return {where ? a.m : b.m, where ? a.e : b.e};
 }
 
-// exp(x) for x <= 0.
+// exp(x) for x <= 0; a NaN stays one, with an exponent as any other.
 static ELMAN_INLINE Number exp_number(V x) {
     V shifted;
-    const V c = x < LEAST ? all(LEAST) : x;  // a NaN stays
-    const V m = 1.0f + exp_rest(split(c, shifted));
+    const V c = x > LEAST ? x : all(LEAST);
+    const V m = 1.0f + exp_rest(split(c, shifted)) + (x - x);
     const VI e = (VI)shifted - (VI)all(ROUNDING);
     const VI impossible = x < LEAST;
     return {impossible ? V{} : m, impossible ? all_int(DEAD) : e};
