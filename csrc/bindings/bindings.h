@@ -12,4 +12,5 @@ void bind_dropout(nanobind::module_& module);
 void bind_chain(nanobind::module_& module);
 void bind_scan(nanobind::module_& module);
 void bind_beam(nanobind::module_& module);
+void bind_ngram(nanobind::module_& module);
 void bind_stream(nanobind::module_& module);

@@ -54,6 +54,7 @@ NB_MODULE(_native, module) {
     bind_dropout(module);
     bind_scan(module);
     bind_beam(module);
+    bind_ngram(module);  // after the beam, whose NgramModel it is one of
     bind_stream(module);
     bind_chain(module);
 }
