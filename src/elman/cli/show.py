@@ -18,6 +18,7 @@ from elman.plots.surprisal import surprisal
 from elman.predict import load
 from elman.runs import Run
 from elman.scan import choose
+from elman.streaming import choose_streams
 from elman.tasks import TASKS, find_task
 from elman.tasks.config import settings_table
 from elman.tasks.language_predictor import LanguagePredictor
@@ -129,14 +130,16 @@ def doctor_command(json: AsJson = False) -> None:
     paths = []
     forms = [(name, {}) for name in CELLS] + OTHER_FORMS
     for name, options in forms:
-        choice = choose(CELLS[name](2, 2, **options))
+        cell = CELLS[name](2, 2, **options)
+        choice = choose(cell)
         shown = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
         paths.append({"cell": shown, "path": choice.path, "reason": choice.reason})
+        paths[-1]["streams"] = choose_streams(cell).path
     if json:
         say_json({**content, "cells": paths})
         return
     say_table(["", ""], list(content.items()))
-    say_table(["cell", "path", "reason"], [tuple(row.values()) for row in paths], title="\ncells")
+    say_table(["cell", "path", "reason", "streams"], [tuple(row.values()) for row in paths], title="\ncells")
 
 
 def _weights(folder: Run) -> int:
