@@ -1,4 +1,4 @@
-//   scan_kernels()      the versions of the scan that can run here, widest first
+//   scan_kernels()      the versions of the scan that can run here, widest first; scan_bf16_kernels() of bfloat16
 //   fma_peak            what the machine can do, for benchmarks
 //   ScanPlan            a cell's plan; scan_forward and scan_backward run it (scan/scan.h)
 #include "scan/scan.h"
@@ -10,23 +10,26 @@ using namespace nb::literals;
 
 void bind_scan(nb::module_& module) {
     using elman::Pointers;
-    module.def("scan_kernels", &elman::scan_kernels, "Versions of the scan that can run here, widest first.");
     module.def("fma_peak", &elman::fma_peak, "kernels"_a, "threads"_a, nb::call_guard<nb::gil_scoped_release>(),
                "Float operations a second that multiplying and adding in registers reaches.");
+    module.def("scan_kernels", [] { return elman::scan_kernels(false); },
+               "Versions of the scan that can run here, widest first.");
+    module.def("scan_bf16_kernels", [] { return elman::scan_kernels(true); },
+               "Those with products of bfloat16.");
     nb::class_<elman::ScanPlan>(module, "ScanPlan", "A cell's stages and programs, as elman.native_path writes them.")
         .def(nb::init<const std::vector<int>&, const std::vector<float>&>(), "numbers"_a, "constants"_a);
     nb::class_<elman::Saved>(module, "ScanSaved", "What a scan forward leaves for the one backward that may use it.");
     module.def(
         "scan_forward",
         [](const elman::ScanPlan& plan, int time, int size, int threads, bool reverse, std::uintptr_t lengths,
-           const std::vector<int>& columns, std::uintptr_t ids, int symbols, const std::string& kernels, const Pointers& inputs, const Pointers& weights,
-           const Pointers& biases, const Pointers& params, const Pointers& states, std::uintptr_t output,
+           const std::vector<int>& columns, std::uintptr_t ids, int symbols, bool half, const std::string& kernels,
+           const Pointers& inputs, const Pointers& weights, const Pointers& biases, const Pointers& params, const Pointers& states, std::uintptr_t output,
            const Pointers& final_states) {
-            return elman::scan_forward(plan, {time, size, threads, reverse, lengths, columns, ids, symbols}, kernels, inputs, weights,
-                                       biases, params, states, output, final_states);
+            return elman::scan_forward(plan, {time, size, threads, reverse, lengths, columns, ids, symbols, half},
+                                       kernels, inputs, weights, biases, params, states, output, final_states);
         },
-        "plan"_a, "time"_a, "size"_a, "threads"_a, "reverse"_a, "lengths"_a, "columns"_a, "ids"_a, "symbols"_a, "kernels"_a, "inputs"_a,
-        "weights"_a, "biases"_a, "params"_a, "states"_a, "output"_a, "final_states"_a,
+        "plan"_a, "time"_a, "size"_a, "threads"_a, "reverse"_a, "lengths"_a, "columns"_a, "ids"_a, "symbols"_a,
+        "half"_a, "kernels"_a, "inputs"_a, "weights"_a, "biases"_a, "params"_a, "states"_a, "output"_a, "final_states"_a,
         nb::call_guard<nb::gil_scoped_release>(), "A whole sequence forward, all arrays as addresses of float32.");
     module.def("scan_backward", &elman::scan_backward, "plan"_a, "saved"_a, "inputs"_a, "weights"_a, "params"_a,
                "d_output"_a, "d_final"_a, "d_inputs"_a, "d_weights"_a, "d_biases"_a, "d_params"_a, "d_states"_a,

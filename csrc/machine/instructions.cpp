@@ -8,6 +8,8 @@ bool machine_has(Instructions set) {
     __builtin_cpu_init();
     if (set == Instructions::AVX512VNNI)
         return machine_has(Instructions::AVX512) && __builtin_cpu_supports("avx512vnni");
+    if (set == Instructions::AVX512_BF16)
+        return machine_has(Instructions::AVX512) && __builtin_cpu_supports("avx512bf16");
     if (set == Instructions::AVX512)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

@@ -8,7 +8,7 @@
 
 namespace elman {
 
-enum class Instructions { AVX512VNNI, AVX512, AVX2, BASELINE };
+enum class Instructions { AVX512_BF16, AVX512VNNI, AVX512, AVX2, BASELINE };
 
 bool machine_has(Instructions set);
 

@@ -7,7 +7,9 @@
 namespace elman {
 namespace avx2 {
 namespace {
+constexpr bool HALF = false;
 #include "../simd/vector.h"
+#include "words.h"
 #include "tile.h"
 #include "program.h"
 #include "worker.h"

@@ -11,7 +11,9 @@
 namespace elman {
 namespace baseline {
 namespace {
+constexpr bool HALF = false;
 #include "../simd/vector.h"
+#include "words.h"
 #include "tile.h"
 #include "program.h"
 #include "worker.h"

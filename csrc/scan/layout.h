@@ -33,15 +33,23 @@ static Layout layout(const Call& call, int thread) {
     at.dout = take(elements * blocks(plan.output_width) * L);
     at.pgrad = total;
     for (int i = 0; i < plan.params; i++) take(ptrdiff_t(blocks(plan.param_width[i])) * L);
-    ptrdiff_t rows = 0, weight = 0;
+    ptrdiff_t rows = 0, weight = 0, depth = 0;
     for (int i = 0; i < plan.sequences; i++) {
         const ptrdiff_t size = ptrdiff_t(blocks(plan.sequence[i].size)) * CHUNK_ROWS * L;
         rows = size > rows ? size : rows;
     }
     for (int i = 0; i < plan.products + plan.hoisted; i++) {
-        const Shape shape = forward_shape(product_of(call, i));
+        const Product& p = product_of(call, i);
+        const Shape shape = gradient_shape(p);
         const ptrdiff_t size = shape.size() + shape.vectors() * L;
         weight = size > weight ? size : weight;
+        const int forward = blocks(p.size), backward = p.gates * blocks(p.width);
+        depth = forward > depth ? forward : depth;
+        depth = backward > depth ? backward : depth;
+    }
+    if (HALF) {
+        at.words = take(depth * (elements > CHUNK_ROWS ? elements : CHUNK_ROWS) * ROW);
+        at.pairs = take(4 * (SUM_ROWS / 2) * L);
     }
     at.rows = take(rows);
     at.weight = take(weight);

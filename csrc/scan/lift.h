@@ -14,13 +14,14 @@ static void lift(const Call& call, int thread) {
         const Sequence& sequence = plan.sequence[p.which];
         const Shape shape = forward_shape(p);
         const float* packed = call.packed + call.packed_at[plan.products + i];
-        const int chunks = chunks_of_vector(sequence.size, CHUNK_ROWS, 0, chunk);
         for (ptrdiff_t from = 0; from < to.rows; from += CHUNK_ROWS) {
             const int count = to.rows - from < CHUNK_ROWS ? int(to.rows - from) : CHUNK_ROWS;
             gather(call.input[sequence.input], call.input_size[sequence.input], sequence.start, sequence.size,
                    to.outside + to.first + from, count, scratch + at.rows, CHUNK_ROWS);
+            const int chunks = chunks_of_vector(sequence.size, CHUNK_ROWS, 0, chunk);
+            const float* a = left_operand(scratch + at.rows, chunk, chunks, count, scratch + at.words);
             for (int panel = 0; panel < shape.panels; panel++) {
-                multiply_panel(shape, packed, packed + shape.size(), panel, scratch + at.rows, chunk, chunks, count,
+                multiply_panel(shape, packed, packed + shape.size(), panel, a, chunk, chunks, count,
                                [&](int v) {
                                    const int u = panel * shape.units + v / shape.gates;
                                    if (u >= blocks(p.width)) return scratch + at.acc;  // padding
@@ -41,7 +42,8 @@ static void lift(const Call& call, int thread) {
 static void input_gradients(const Call& call, int thread) {
     const Plan& plan = *call.plan;
     const Lifted of = lifted(call, thread);
-    float* acc = call.scratch[thread] + layout(call, thread).acc;
+    const Layout at = layout(call, thread);
+    float *acc = call.scratch[thread] + at.acc, *copy = call.scratch[thread] + at.words;
     Chunk chunk[MOST_CHUNKS];
     for (int i = 0; i < call.inputs; i++) {
         float* to = call.d_input[i];
@@ -63,12 +65,12 @@ static void input_gradients(const Call& call, int thread) {
         float* to = call.d_input[sequence.input];
         if (!to) continue;
         const Shape shape = backward_shape(p);
-        const int chunks = chunks_of_gradients(p, of.at, of.stride, chunk);
         for (ptrdiff_t from = 0; from < of.rows; from += CHUNK_ROWS) {
             const int count = of.rows - from < CHUNK_ROWS ? int(of.rows - from) : CHUNK_ROWS;
+            const int chunks = chunks_of_gradients(p, of.at, of.stride, chunk);
+            const float* a = left_operand(of.base + (of.first + from) * L, chunk, chunks, count, copy);
             for (int panel = 0; panel < shape.panels; panel++) {
-                multiply_panel(shape, call.packed + call.packed_at[plan.products + i], nullptr, panel,
-                               of.base + (of.first + from) * L, chunk, chunks, count,
+                multiply_panel(shape, call.packed + call.packed_at[plan.products + i], nullptr, panel, a, chunk, chunks, count,
                                [&](int v) { return acc + v * CHUNK_ROWS * L; });
                 const int start = panel * shape.units * L, width = least(shape.units * L, sequence.size - start);
                 scatter(acc, CHUNK_ROWS, count, of.outside + of.first + from, to, call.input_size[sequence.input],

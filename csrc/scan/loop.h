@@ -42,12 +42,13 @@ static void first_state(const Call& call, int thread, float* scratch, const Layo
         if (p.kind != BEFORE) continue;
         const Shape shape = backward_shape(p);
         const int chunks = chunks_of_gradients(p, call.slot_at, call.row_stride, chunk), rows = share.live[0];
-        const float* a = call.slots + (share.first + share.start[0]) * L;
+        const float* a = left_operand(call.slots + (share.first + share.start[0]) * L, chunk, chunks, rows,
+                                      scratch + at.words);
         const Base to = step.operand({CARRY, p.which});
         for (int panel = 0; panel < shape.panels; panel++)
             for (int from = 0; from < rows; from += TILE_ROWS) {
                 const int count = least(TILE_ROWS, rows - from);
-                multiply_panel(shape, call.packed + call.packed_at[i], nullptr, panel, a + from * L, chunk, chunks,
+                multiply_panel(shape, call.packed + call.packed_at[i], nullptr, panel, a + from * ROW, chunk, chunks,
                                count, [&](int v) { return scratch + at.acc + v * TILE_ROWS * L; });
                 for (int v = 0; v < shape.units && panel * shape.units + v < blocks(p.size); v++)
                     for (int r = 0; r < count; r++) {

@@ -3,7 +3,7 @@
 // Included inside the namespace of the instruction set.
 
 // Forward: [panel][part][k][nv][L], vectors of a panel in the order [unit block][gate]. Backward: the columns are the
-// units of the left operand, k runs over the rows of W.
+// units of the left operand, k runs over the rows of W, gate by gate. k counts words.
 static void pack_panel(const Call& call, int which, bool backward, const Shape& shape, int panel) {
     const Product& p = product_of(call, which);
     const float* w = call.weight[which];
@@ -18,14 +18,22 @@ static void pack_panel(const Call& call, int which, bool backward, const Shape& 
         for (int lane = count; lane < L; lane++)
             for (int k = 0; k < shape.depth; k++) to[k * step + lane] = 0.0f;
         if (backward) {
-            for (int k = 0; k < shape.depth; k++)
-                for (int lane = 0; lane < count; lane++) to[k * step + lane] = w[ptrdiff_t(k) * p.size + unit + lane];
+            for (int k = 0; k < shape.depth; k++) {
+                const int row = k % words(p.width) * PAIR;
+                const float* first = w + (ptrdiff_t(k / words(p.width)) * p.width + row) * p.size + unit;
+                const float* second = row + 1 < p.width ? first + p.size : nullptr;
+                for (int lane = 0; lane < count; lane++)
+                    to[k * step + lane] = word(first[lane], HALF && second ? second[lane] : 0.0f);
+            }
             continue;
         }
         const float* from = w + (ptrdiff_t(gate) * p.width + unit) * p.size;
         for (int k0 = 0; k0 < shape.depth; k0 += 16)  // a block of 16 x L, so that lines are met while they are near
             for (int lane = 0; lane < count; lane++)
-                for (int k = k0; k < least(k0 + 16, shape.depth); k++) to[k * step + lane] = from[ptrdiff_t(lane) * p.size + k];
+                for (int k = k0; k < least(k0 + 16, shape.depth); k++) {
+                    const float* first = from + ptrdiff_t(lane) * p.size + k * PAIR;
+                    to[k * step + lane] = word(*first, HALF && k * PAIR + 1 < p.size ? first[1] : 0.0f);
+                }
         float* bias = bias_to + (ptrdiff_t(panel) * shape.parts * shape.nv + i) * L;
         const float* given = call.bias[which];
         for (int lane = 0; lane < L; lane++)

@@ -148,7 +148,7 @@ struct Call {
 
 // Where the parts of a thread's scratch begin, in floats.
 struct Layout {
-    ptrdiff_t acc, reg, temp, carry, pass, dout, pgrad, rows, weight, total;
+    ptrdiff_t acc, reg, temp, carry, pass, dout, pgrad, words, pairs, rows, weight, total;
 };
 
 constexpr int TILE_ROWS = 24;     // rows of a tile on which a program runs

@@ -14,16 +14,24 @@
 namespace elman {
 
 namespace baseline { extern const Kernels kernels; }
+namespace baseline_bf16 { extern const Kernels kernels; }
 #if defined(ELMAN_HAS_AVX2)
 namespace avx2 { extern const Kernels kernels; }
 #endif
 #if defined(ELMAN_HAS_AVX512)
 namespace avx512 { extern const Kernels kernels; }
+namespace avx512_bf16 { extern const Kernels kernels; }
 #endif
 
 namespace {
 
-const std::vector<const Kernels*>& versions() {
+const std::vector<const Kernels*>& versions(bool half) {
+    static const std::vector<const Kernels*> of_halves = usable<Kernels>({
+#if defined(ELMAN_HAS_AVX512)
+        {Instructions::AVX512_BF16, &avx512_bf16::kernels},
+#endif
+        {Instructions::BASELINE, &baseline_bf16::kernels},
+    });
     static const std::vector<const Kernels*> known = usable<Kernels>({
 #if defined(ELMAN_HAS_AVX512)
         {Instructions::AVX512, &avx512::kernels},
@@ -33,7 +41,7 @@ const std::vector<const Kernels*>& versions() {
 #endif
         {Instructions::BASELINE, &baseline::kernels},
     });
-    return known;
+    return half ? of_halves : known;
 }
 
 // -- rows ------------------------------------------------------------------------------------------------------------
@@ -363,7 +371,7 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
                                     const Pointers& final_states) {
     const Plan& plan = owner.plan();
     auto saved = std::make_unique<SavedStore>();
-    saved->kernels = &choose(versions(), name);
+    saved->kernels = &choose(versions(batch.half), name);
     saved->rows = rows_of(batch);
     saved->columns = batch.columns;
     if (const auto* ids = reinterpret_cast<const std::int64_t*>(batch.ids)) {
@@ -451,7 +459,7 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
 
 double fma_peak(const std::string& name, int threads) {
     constexpr int TRIES = 10, TURNS = 1 << 20, CHAINS = 12;  // as in peak.h
-    const Kernels& kernels = choose(versions(), name);
+    const Kernels& kernels = choose(versions(false), name);
     double best = 0.0;
     for (int i = 0; i < TRIES; i++) {
         const auto start = std::chrono::steady_clock::now();
@@ -462,9 +470,9 @@ double fma_peak(const std::string& name, int threads) {
     return best;
 }
 
-std::vector<std::string> scan_kernels() {
+std::vector<std::string> scan_kernels(bool half) {
     std::vector<std::string> names;
-    for (const Kernels* kernels : versions()) names.emplace_back(kernels->name);
+    for (const Kernels* kernels : versions(half)) names.emplace_back(kernels->name);
     return names;
 }
 

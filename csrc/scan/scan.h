@@ -43,6 +43,7 @@ struct Batch {
     std::vector<int> columns;  // of each input
     std::uintptr_t ids;        // int64 (T, N), rows of the inputs, which then have one for each of `symbols`; or 0
     int symbols;
+    bool half;                 // products of bfloat16
 };
 
 // kernels: the name of an instruction set, or "" for the widest that there is.
@@ -60,7 +61,8 @@ void scan_backward(const ScanPlan& plan, Saved& saved, const Pointers& inputs, c
 // some milliseconds.
 double fma_peak(const std::string& kernels, int threads);
 
-// The instruction sets that this module was built for and the running machine has, widest first.
-std::vector<std::string> scan_kernels();
+// The instruction sets that this module was built for and the running machine has, widest first; half: for products of
+// bfloat16.
+std::vector<std::string> scan_kernels(bool half);
 
 }  // namespace elman

@@ -9,7 +9,7 @@ static ELMAN_INLINE int least(int a, int b) { return a < b ? a : b; }
 // `nv` vectors, one register tile wide. Of three and four vectors the width is taken that leaves fewer of a panel's
 // columns empty.
 struct Shape {
-    int gates, units, nv, parts, panels, depth;
+    int gates, units, nv, parts, panels, depth;  // depth: terms of the sum, in words where it is packed
 
     Shape(int gates, int width, int depth) : gates(gates), depth(depth) {
         const int by_four = gates % 4 == 0 ? 1 : gates % 2 == 0 ? 2 : 4, by_three = gates % 3 == 0 ? 1 : 3;
@@ -25,8 +25,9 @@ struct Shape {
     ptrdiff_t size() const { return vectors() * depth * L; }
 };
 
-static ELMAN_INLINE Shape forward_shape(const Product& p) { return Shape(p.gates, p.width, p.size); }
-static ELMAN_INLINE Shape backward_shape(const Product& p) { return Shape(1, p.size, p.gates * p.width); }
+static ELMAN_INLINE Shape forward_shape(const Product& p) { return Shape(p.gates, p.width, words(p.size)); }
+static ELMAN_INLINE Shape backward_shape(const Product& p) { return Shape(1, p.size, p.gates * words(p.width)); }
+static ELMAN_INLINE Shape gradient_shape(const Product& p) { return Shape(p.gates, p.width, p.size); }
 
 static ptrdiff_t packed_size(const Product& product, bool backward) {
     const Shape shape = backward ? backward_shape(product) : forward_shape(product);

@@ -103,6 +103,7 @@ static void run_stage(const Step& step, const Stage& stage, bool backward, int l
         chunks = chunks_of_vector(p->size, p->kind == SLOT ? call.row_stride : call.state_stride, 0, chunk);
         a = p->kind == SLOT ? step.slot(p->which, 0) : step.state(p->which, p->kind == AFTER);
     }
+    if (p) a = left_operand(a, chunk, chunks, multiplied, step.scratch + step.at.words);
     float* acc = step.scratch + step.at.acc;
     for (int panel = 0; panel < panels; panel++) {
         for (int part = 0; part < 2; part++) {
@@ -113,7 +114,7 @@ static void run_stage(const Step& step, const Stage& stage, bool backward, int l
                 const int rows = begin + (end - begin) * (i + 1) / tiles - from;
                 fetch_tile(stage, base, panel, units, from, rows);
                 if (p && !part)
-                    multiply_panel(shape, packed, backward ? nullptr : packed + shape.size(), panel, a + from * L, chunk,
+                    multiply_panel(shape, packed, backward ? nullptr : packed + shape.size(), panel, a + from * ROW, chunk,
                                    chunks, rows, [&](int v) { return acc + v * TILE_ROWS * L; });
                 else if (p)
                     __builtin_memset(acc, 0, sizeof(V) * shape.gates * shape.units * TILE_ROWS);

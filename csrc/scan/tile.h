@@ -3,6 +3,8 @@
 //     product   acc[r][v] = bias[v] + sum_k a[r][k] b[k][v]       a in panels, b packed [k][NV][L]
 //     outer     acc[k][v] += sum_m a[m][k] d[m][v]                a and d in panels, over the rows m
 //
+// k and m count words (words.h), numbers or pairs of them.
+//
 // Included inside the namespace of the instruction set. With 32 registers a tile is 6 x 4 or 8 x 3 vectors, with 16 it
 // is 3 x 4 or 4 x 3: the accumulators, one row's scalar and the right vectors fit.
 
@@ -11,11 +13,6 @@ constexpr int most_rows(int nv) { return nv == 4 ? 6 : 8; }
 #else
 constexpr int most_rows(int nv) { return nv == 4 ? 3 : 4; }
 #endif
-
-struct Chunk {  // `length` units of the left operand, `offset` floats from the row
-    ptrdiff_t offset;
-    int length;
-};
 
 template <int MR, int NV>
 static ELMAN_INLINE void multiply(const float* a, const float*& b, int length, V (&acc)[MR][NV]) {
@@ -26,9 +23,8 @@ static ELMAN_INLINE void multiply(const float* a, const float*& b, int length, V
         for (int v = 0; v < NV; v++) right[v] = load(b + v * L);
 #pragma GCC unroll 8
         for (int r = 0; r < MR; r++) {
-            const V left = all(a[r * L + k]);
 #pragma GCC unroll 4
-            for (int v = 0; v < NV; v++) acc[r][v] += left * right[v];
+            for (int v = 0; v < NV; v++) acc[r][v] = add_term(acc[r][v], a + r * ROW + k, right[v]);
         }
         b += NV * L;
     }
@@ -48,11 +44,11 @@ static __attribute__((noinline)) void product_tile(
     for (int c = 0; c < chunks; c++) {
         const float* p = a + chunk[c].offset;
 #pragma GCC unroll 8
-        for (int r = 0; r < MR; r++) fetch(p + (MR + r) * L);
+        for (int r = 0; r < MR; r++) fetch(p + (MR + r) * ROW);
         if (chunk[c].length == L)
-            multiply<MR, NV>(p, b, L, acc);
+            multiply<MR, NV>(p, b, ROW, acc);
         else
-            multiply<MR, NV>(p, b, chunk[c].length, acc);
+            multiply<MR, NV>(p, b, words(chunk[c].length), acc);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
@@ -85,9 +81,8 @@ static __attribute__((noinline)) void outer_tile(
             for (int v = 0; v < NV; v++) b[v] = load(right[v] + m * L);
 #pragma GCC unroll 8
             for (int r = 0; r < MR; r++) {
-                const V x = all(left[m * L + r]);
 #pragma GCC unroll 4
-                for (int v = 0; v < NV; v++) acc[r][v] += x * b[v];
+                for (int v = 0; v < NV; v++) acc[r][v] = add_term(acc[r][v], left + m * L + r, b[v]);
             }
         }
     }
@@ -130,7 +125,7 @@ static void product_rows(const float* a, const Chunk* chunk, int chunks, const f
     const int tiles = (rows + most_rows(NV) - 1) / most_rows(NV);
     for (int i = 0; i < tiles; i++) {
         const int from = rows * i / tiles, count = rows * (i + 1) / tiles - from;
-#define ELMAN_CALL(mr, nv) product_tile<mr, nv>(a + from * L, chunk, chunks, b, bias, out, from)
+#define ELMAN_CALL(mr, nv) product_tile<mr, nv>(a + from * ROW, chunk, chunks, b, bias, out, from)
         ELMAN_ROWS(NV, count, ELMAN_CALL)
 #undef ELMAN_CALL
     }

@@ -17,9 +17,11 @@ static bool derivatives_of(const Lifted& of, const Product& p, const Shape& shap
     return true;
 }
 
-// A part of a product's columns over one chunk of rows: its weights' and its biases' gradients, added to.
+// A part of a product's columns over one chunk of rows: its weights' and its biases' gradients, added to. a: the rows of
+// the left operand, `block` words from one unit block to the next, in runs as `left` says; pairs: room for those of d.
 static void weight_part(const Lifted& of, const Product& p, const Shape& shape, int part, const Segment* segment,
-                        int segments, const float* a, ptrdiff_t block, float* sum, float* bias) {
+                        int segments, const Segment* left, int lefts, const float* a, ptrdiff_t block, float* pairs,
+                        float* sum, float* bias) {
     const float *d[4], *next[4];
     if (!derivatives_of(of, p, shape, part, d)) return;
     if (!derivatives_of(of, p, shape, part + 1, next)) __builtin_memcpy(next, d, sizeof(d));
@@ -28,6 +30,11 @@ static void weight_part(const Lifted& of, const Product& p, const Shape& shape, 
         sum_rows<4>(segment, segments, d, bias);
     else
         sum_rows<3>(segment, segments, d, bias);
+    for (int v = 0; HALF && v < shape.nv; v++) {
+        float* to = pairs + v * (SUM_ROWS / 2) * L;
+        pair_rows(d[v], false, segment, segments, to);
+        d[v] = to;
+    }
     for (int u = 0; u < blocks(p.size); u++) {
         float* to = sum + ptrdiff_t(u) * L * shape.nv * L;
         for (int v = 0; v < shape.nv; v++)  // the next part's are far away: asked for while this one is added up
@@ -35,9 +42,9 @@ static void weight_part(const Lifted& of, const Product& p, const Shape& shape, 
                 fetch(next[v] + (segment[0].row + m) * L);
         const int units = least(L, p.size - u * L);
         if (shape.nv == 4)
-            outer_units<4>(segment, segments, a + u * block, d, to, units);
+            outer_units<4>(left, lefts, a + u * block, d, to, units);
         else
-            outer_units<3>(segment, segments, a + u * block, d, to, units);
+            outer_units<3>(left, lefts, a + u * block, d, to, units);
     }
 }
 
@@ -62,7 +69,7 @@ static void weight_gradients(const Call& call, int thread, int which) {
     const Plan& plan = *call.plan;
     const Product& p = product_of(call, which);
     const Layout at = layout(call, thread);
-    const Shape shape = forward_shape(p);
+    const Shape shape = gradient_shape(p);
     float* sums = call.scratch[thread] + at.weight;
     float* biases = sums + shape.size();
     const int parts = shape.panels * shape.parts;
@@ -74,7 +81,8 @@ static void weight_gradients(const Call& call, int thread, int which) {
     const bool hoisted = which >= plan.products;
     const Lifted of = hoisted ? lifted(call, thread)
                               : Lifted{call.slots, call.slot_at, call.row_stride, call.outside, 0, 0};
-    float* rows = call.scratch[thread] + at.rows;
+    float *rows = call.scratch[thread] + at.rows, *copy = call.scratch[thread] + at.words;
+    float* pairs = call.scratch[thread] + at.pairs;
     for (int from = 0, to = 0; from < total; from = to) {
         int count = 0;
         while (to < total && (to == from || count + segment[to].count <= SUM_ROWS)) count += segment[to++].count;
@@ -91,8 +99,16 @@ static void weight_gradients(const Call& call, int thread, int which) {
             a = call.states + call.state_at[p.which];
             block = call.state_stride * L;
         }
+        Segment whole{0, 0, 0};
+        if (HALF) {
+            for (int u = 0; u < blocks(p.size); u++)
+                whole.count = pair_rows(a + u * block, true, segment + from, to - from, copy + u * (SUM_ROWS / 2) * L);
+            a = copy;
+            block = (SUM_ROWS / 2) * L;
+        }
         for (int part = begin; part < end; part++)
-            weight_part(of, p, shape, part, segment + from, to - from, a, block, sums + part * shape.part_size(),
+            weight_part(of, p, shape, part, segment + from, to - from, HALF ? &whole : segment + from,
+                        HALF ? 1 : to - from, a, block, pairs, sums + part * shape.part_size(),
                         biases + part * shape.nv * L);
     }
     for (int part = begin; part < end; part++)

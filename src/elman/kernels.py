@@ -24,11 +24,11 @@ VARIABLE = "ELMAN_KERNELS"
 INSTRUCTIONS = "ELMAN_INSTRUCTIONS"
 MODES: tuple[Mode, ...] = ("auto", "native", "torch", "reference")
 
-FAMILIES = ("scan", "stream")
+FAMILIES = ("scan", "scan_bf16", "stream")
 """Kernels that have a version for each instruction set."""
 
-EXTENDS = {"avx512vnni": "avx512"}
-"""Instruction sets that only some families have a version for, and what the others take."""
+EXTENDS = {"avx512vnni": "avx512", "avx512": "avx2", "avx2": "baseline"}
+"""What a family takes that has no version for an instruction set."""
 
 _native: ModuleType | None
 _import_error: ImportError | None
@@ -87,6 +87,11 @@ def instruction_sets() -> tuple[str, ...]:
     return () if _native is None else tuple(_native.instruction_sets())
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the native module's products of bfloat16 are instructions of the processor."""
+    return "avx512_bf16" in instruction_sets()
+
+
 def instructions(asked: str | None = None, family: str = "scan") -> str:
     """The instruction set that a family of kernels is asked to use: `asked`, else ELMAN_INSTRUCTIONS, else
     the widest.
@@ -102,4 +107,6 @@ def instructions(asked: str | None = None, family: str = "scan") -> str:
         raise ConfigError(
             f"{INSTRUCTIONS}={name!r}: expected one of {', '.join(every)}; correct it or unset it"
         )
-    return name if name in known[family] else EXTENDS[name]
+    while name not in known[family]:
+        name = EXTENDS[name]
+    return name

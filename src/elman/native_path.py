@@ -94,13 +94,15 @@ def run(
     reverse: bool = False,
     ids: Tensor | None = None,
     instructions: str | None = None,
+    compute: torch.dtype | None = None,
 ) -> tuple[Tensor, State]:
     """A traced cell over all time: outputs (T, N, H), zero past an element's end, and the state at its last
     step.
 
     lengths (N,) int64 within 0 .. T. ids (T, N) int64: where the inputs are the rows (V, 1, C) of V symbols,
     the symbol at each position, within 0 .. V - 1 also in the padding. instructions: an instruction set by
-    name; ELMAN_INSTRUCTIONS where None.
+    name; ELMAN_INSTRUCTIONS where None. compute: torch.bfloat16 rounds what products multiply (inputs,
+    states, weights, derivatives) to bfloat16; sums, everything else and what is kept are float32.
     """
     graph = traced.graph
     train = torch.is_grad_enabled() and any(
@@ -118,8 +120,18 @@ def run(
         lengths = lengths.to("cpu", torch.int64).contiguous()
     work = time * batch * sum(p.size * p.width * p.gates for p in products)
     threads = 1 if work < SMALL else torch.get_num_threads()
+    half = compute == torch.bfloat16
     sequence = Sequences(
-        made, sizes, time, batch, threads, reverse, lengths, ids, native.instructions(instructions)
+        made,
+        sizes,
+        time,
+        batch,
+        threads,
+        reverse,
+        lengths,
+        ids,
+        half,
+        native.instructions(instructions, "scan_bf16" if half else "scan"),
     )
     outputs, *final = _Scan.apply(sequence, *tensors)
     places = iter(traced.joined(final))
@@ -167,6 +179,7 @@ class Sequences:
     reverse: bool
     lengths: Tensor | None
     ids: Tensor | None
+    half: bool
     instructions: str
 
     def split(self, tensors: Sequence[Any]) -> list[list[Any]]:
@@ -182,7 +195,7 @@ class Sequences:
         final = [state.clone() for state in states]
         saved = native.native_module().scan_forward(
             self.made.native, self.time, self.batch, self.threads, self.reverse, _address(self.lengths),
-            [x.shape[2] for x in inputs], _address(self.ids), len(inputs[0]), self.instructions,
+            [x.shape[2] for x in inputs], _address(self.ids), len(inputs[0]), self.half, self.instructions,
             *map(_addresses, (inputs, weights, biases, params, states)), _address(output), _addresses(final),
         )  # fmt: skip
         return [output, *final], saved

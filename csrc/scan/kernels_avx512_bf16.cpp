@@ -1,0 +1,24 @@
+// The scan's kernels in bfloat16 for x86-64 with AVX-512 and its instruction for pairs of bfloat16.
+#include <immintrin.h>
+
+#include "plan.h"
+
+#define ELMAN_LANES 16
+#define ELMAN_REGISTERS 32
+
+namespace elman {
+namespace avx512_bf16 {
+namespace {
+constexpr bool HALF = true;
+#include "../simd/vector.h"
+#include "words.h"
+#include "tile.h"
+#include "program.h"
+#include "worker.h"
+}  // namespace
+
+extern const Kernels kernels;
+const Kernels kernels = {"avx512", L, packed_size, layout, pack, lift, forward, backward, merge, gradients, peak};
+
+}  // namespace avx512_bf16
+}  // namespace elman

@@ -1,0 +1,26 @@
+// The scan's kernels in bfloat16 for what every 64-bit machine has: the same numbers, without an instruction for them.
+#include "plan.h"
+
+#define ELMAN_LANES 4
+#if defined(__aarch64__)
+#define ELMAN_REGISTERS 32
+#else
+#define ELMAN_REGISTERS 16
+#endif
+
+namespace elman {
+namespace baseline_bf16 {
+namespace {
+constexpr bool HALF = true;
+#include "../simd/vector.h"
+#include "words.h"
+#include "tile.h"
+#include "program.h"
+#include "worker.h"
+}  // namespace
+
+extern const Kernels kernels;
+const Kernels kernels = {"baseline", L, packed_size, layout, pack, lift, forward, backward, merge, gradients, peak};
+
+}  // namespace baseline_bf16
+}  // namespace elman
