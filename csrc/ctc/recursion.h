@@ -8,7 +8,7 @@
 // Only vectors in the band are visited. The one above it is made dead before a step that reaches it.
 
 // Mantissas into [1, 2), and the largest exponent of the sequence out of all: returned. `from` may be `to`.
-static int normalise(const Work& work, const Sequence& q, Band band, Row from, Row to, Row blank) {
+static int normalise(const Sequence& q, Band band, Row from, Row to, Row blank) {
     VI most = all_int(FLOOR);
     const std::ptrdiff_t begin = std::ptrdiff_t(q.first + band.low) * L, end = std::ptrdiff_t(q.first + band.high) * L;
     for (std::ptrdiff_t at = begin; at < end; at += L) {
@@ -23,7 +23,6 @@ static int normalise(const Work& work, const Sequence& q, Band band, Row from, R
         store_int(blank.e + at, larger(load_int(blank.e + at) - shift, all_int(FLOOR)));
     }
     if (band.high < q.vectors) to.put(end, dead());
-    (void)work;
     return shift[0];
 }
 
@@ -41,7 +40,7 @@ static ELMAN_INLINE void step_forward(const Work& work, int k, int t) {
     Row from = work.alpha.row(work.width * (t - 1));
     std::int64_t* offset = work.offset + std::ptrdiff_t(unsigned(t) / PERIOD) * work.count + k;
     if (unsigned(t) % PERIOD == 0) {
-        if (t) *offset = offset[-work.count] + normalise(work, q, band_of(q, t - 1), from, work.fresh, work.blank);
+        if (t) *offset = offset[-work.count] + normalise(q, band_of(q, t - 1), from, work.fresh, work.blank);
         from = work.fresh;
     }
     const Row to = work.alpha.row(work.width * t), emission = work.emission.row(work.width * t);
@@ -108,27 +107,26 @@ static ELMAN_INLINE void step_backward(const Work& work, int k, int t) {
         all_int(clamped(work.offset[std::ptrdiff_t(unsigned(t) / PERIOD) * work.count + k] + q.behind - q.exponent));
     const V inverse = all(q.inverse);
     float* gamma = work.gamma + (unsigned(t) % L) * work.width;
-    auto leaves = [&](std::ptrdiff_t at, Number label, Number blank, Number both) {
-        (void)label;
+    auto leaves = [&](std::ptrdiff_t at, Number blank, Number both) {
         return select(load_int(work.skip + at), both, blank);
     };
     Number after = dead();
     if (band.high < q.vectors && band_of(q, t + 1).high > band.high) {
         const std::ptrdiff_t at = first + std::ptrdiff_t(band.high) * L;
         const Number label = work.after.at(at), blank = work.blank_after.at(at);
-        after = leaves(at, label, blank, sum(label, blank));
+        after = leaves(at, blank, sum(label, blank));
     }
     for (int v = band.high - 1; v >= band.low; v--) {
         const std::ptrdiff_t at = first + std::ptrdiff_t(v) * L;
         const Number label = work.after.at(at), blank = work.blank_after.at(at), both = sum(label, blank);
-        const Number entered = leaves(at, label, blank, both), next = shift_down(entered, after);
+        const Number entered = leaves(at, blank, both), next = shift_down(entered, after);
         after = entered;
         const Number beta = sum(label, next), a = alpha.at(at);
         store(gamma + at, power(a.m * beta.m * inverse, a.e + beta.e + exponent));
         work.blank_after.put(at, times(both, y));
         work.after.put(at, times(beta, emission.at(at)));
     }
-    if (unsigned(t) % PERIOD == 0) q.behind += normalise(work, q, band, work.after, work.after, work.blank_after);
+    if (unsigned(t) % PERIOD == 0) q.behind += normalise(q, band, work.after, work.after, work.blank_after);
 }
 
 static void begin_backward(const Work& work, int k) {
