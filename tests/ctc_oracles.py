@@ -8,7 +8,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,20 +90,19 @@ def sentences(
 
 
 class Bigram:
-    """A bigram with probabilities from a table (V, V): a WordScorer, and a whole text's score."""
+    """A bigram with probabilities from a table (V, V): a Scorer, and a whole text's score."""
 
     def __init__(self, vocabulary: Sequence[str], table: NDArray[np.float64]) -> None:
-        self.vocabulary = vocabulary
-        self.places = {word: place for place, word in enumerate(vocabulary)}
+        self.vocabulary = {word: number for number, word in enumerate(vocabulary)}
         self.logs = np.log(table)
 
-    def start(self) -> Any:
-        return "<s>"
+    def start(self) -> int:
+        return self.vocabulary["<s>"]
 
-    def score(self, state: Any, word: str, /) -> tuple[float, Any]:
-        return float(self.logs[self.places[state], self.places[word]]), word
+    def score(self, state: int, word: int, /) -> tuple[float, int]:
+        return float(self.logs[state, word]), word
 
     def text(self, words: Sequence[str]) -> float:
-        """ln p of the words and the end."""
-        pairs = itertools.pairwise(["<s>", *words, "</s>"])
-        return math.fsum(float(self.logs[self.places[a], self.places[b]]) for a, b in pairs)
+        """Ln p of the words and the end."""
+        numbers = [self.vocabulary[word] for word in ("<s>", *words, "</s>")]
+        return math.fsum(float(self.logs[pair]) for pair in itertools.pairwise(numbers))

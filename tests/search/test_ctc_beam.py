@@ -101,14 +101,6 @@ def test_with_lexicon_and_bigram_it_finds_the_best_of_all_sentences(
         assert found == pytest.approx(expected, abs=1e-5)  # the rows of a model in Python are float32
 
 
-class Symbols:
-    """A model of symbols that depends on the symbol before alone; a WordScorer."""
-
-    def __init__(self, rng: np.random.Generator, alphabet: Alphabet) -> None:
-        self.bigram = bigram(rng, alphabet.symbols[1:])
-        self.vocabulary, self.start, self.score = self.bigram.vocabulary, self.bigram.start, self.bigram.score
-
-
 @pytest.mark.parametrize("separator", [" ", None])
 def test_symbol_models_hotwords_and_word_counts_equal_enumeration(
     separator: str | None, kernels: str
@@ -118,7 +110,7 @@ def test_symbol_models_hotwords_and_word_counts_equal_enumeration(
     hotwords = {"ab": 1.3, "b": -0.4, "aba": 2.0} | ({"a b": 0.9} if separator else {"ba": 0.3})
     alpha, beta = 0.6, 0.8
     for case in range(24 if kernels == "native" else 4):
-        model = Symbols(rng, alphabet)
+        model = bigram(rng, alphabet.symbols[1:])
         logits = draw(rng, 2 + case % 4, 4)
         decoder = CTCBeam(
             alphabet, beam=2000, model=NgramFusion(model, alphabet, None, "symbols"), alpha=alpha, beta=beta,
@@ -130,7 +122,7 @@ def test_symbol_models_hotwords_and_word_counts_equal_enumeration(
             units = [alphabet.symbols[c] for c in labelling]
             bonus = sum(weight * occurrences(phrase, text, separator) for phrase, weight in hotwords.items())
             words = len(text.split()) if separator else len(text)
-            expected[labelling] = math.log(p) + alpha * model.bigram.text(units) + beta * words + bonus
+            expected[labelling] = math.log(p) + alpha * model.text(units) + beta * words + bonus
         found = {t.symbols: t.score for t in decoder.decode(one(logits), best=2000)[0]}
         assert found == pytest.approx(expected, abs=1e-5)
 
@@ -148,7 +140,7 @@ def configurations(rng: np.random.Generator) -> list[CTCBeam]:
     words = ["a", "ab", "abc", "b", "ca", "cab", "c"]
     lexicon = Lexicon.of(words, alphabet)
     of_words = NgramFusion(bigram(rng, tuple(words)), alphabet, lexicon, "words")
-    of_symbols = NgramFusion(Symbols(rng, alphabet), alphabet, None, "symbols")
+    of_symbols = NgramFusion(bigram(rng, alphabet.symbols[1:]), alphabet, None, "symbols")
     hotwords = {"ab": 1.0, "c": 0.5}
     return [
         CTCBeam(alphabet, beam=1),

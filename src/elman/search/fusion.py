@@ -28,20 +28,29 @@ Units = Literal["words", "symbols"]
 IMPOSSIBLE = -1e4
 """The logarithm that stands for a probability of zero."""
 
-START, END = "<s>", "</s>"
+END = "</s>"
+SPACE = "<space>"
+"""As an n-gram model of characters names it."""
 
 
-class WordScorer(Protocol):
+class Vocabulary(Protocol):
+    """The numbers of texts; a dict is one."""
+
+    def __contains__(self, text: object, /) -> bool: ...
+    def __getitem__(self, text: str, /) -> int: ...
+
+
+class Scorer(Protocol):
     """An n-gram model (elman.search.ngram), or anything that can be asked as one.
 
-    vocabulary: its units' texts, among them "</s>" if it scores ends and "<unk>" if it knows unknown ones.
-    score: ln p(unit | state) and the state after.
+    vocabulary: of its units, among them "</s>" if it scores ends and "<unk>" if it takes unknown ones.
+    start: the state before any unit. score: ln p(unit | state) and the state after.
     """
 
-    vocabulary: Sequence[str]
-
+    @property
+    def vocabulary(self) -> Vocabulary: ...
     def start(self) -> Any: ...
-    def score(self, state: Any, word: str, /) -> tuple[float, Any]: ...
+    def score(self, state: Any, word: int, /) -> tuple[float, Any]: ...
 
 
 class StepModel(Protocol):
@@ -108,13 +117,13 @@ class NgramFusion(Fusion):
     Words that it does not know are its "<unk>". Raises ConfigError naming the unit where it has none.
     """
 
-    def __init__(self, model: WordScorer, alphabet: Alphabet, lexicon: Lexicon | None, units: Units) -> None:
+    def __init__(self, model: Scorer, alphabet: Alphabet, lexicon: Lexicon | None, units: Units) -> None:
         self.model = model
         self.symbols = units == "symbols"
-        known = set(model.vocabulary)
         texts = unit_texts(units, alphabet, lexicon)
-        self.texts = [_known(text, known, units, self.symbols and not c) for c, text in enumerate(texts)]
-        self.end = END if END in known else None
+        self.ids = [-1] if self.symbols else []  # the blank is no unit
+        self.ids += [_number(text, model.vocabulary, units) for text in texts[self.symbols :]]
+        self.end = _number(END, model.vocabulary, units) if END in model.vocabulary else None
         self.columns = len(texts) if self.symbols else len(texts) + 1
 
     def follower(self) -> Follower:
@@ -122,19 +131,14 @@ class NgramFusion(Fusion):
 
     def native(self) -> tuple[Any, list[int]] | None:
         handle = getattr(self.model, "native", None)
-        if handle is None:
-            return None
-        numbers = {text: index for index, text in enumerate(self.model.vocabulary)}
-        end = -1 if self.end is None else numbers[self.end]
-        ids = [-1 if self.symbols and not c else numbers[text] for c, text in enumerate(self.texts)]
-        return handle, [*ids, end]
+        return None if handle is None else (handle, [*self.ids, -1 if self.end is None else self.end])
 
 
-def _known(text: str, known: set[str], units: Units, blank: bool) -> str:
-    if text in known or blank:
-        return text
-    if UNKNOWN in known:
-        return UNKNOWN
+def _number(text: str, vocabulary: Vocabulary, units: Units) -> int:
+    """The number of a unit in a language model."""
+    for name in (text, SPACE if text == " " else text, UNKNOWN):
+        if name in vocabulary:
+            return vocabulary[name]
     raise ConfigError(
         f"language model: it does not know {text!r}, one of the {units} of the search, and has no {UNKNOWN}; "
         f"leave it out of the lexicon, or train the model with it"
@@ -149,24 +153,22 @@ class _NgramFollower(Follower):
 
     def follow(self, asked: Sequence[tuple[int, int, int, int]]) -> Tensor:
         fusion, rows = self.fusion, []
+        score = fusion.model.score
         before = [self._state(utterance, parent) for utterance, parent, _, _ in asked]
         for state, (utterance, _, unit, row) in zip(before, asked, strict=True):
-            after = state if unit < 0 else fusion.model.score(state, fusion.texts[unit])[1]
+            after = state if unit < 0 else score(state, fusion.ids[unit])[1]
             self.states[utterance, row] = after
-            scores = [fusion.model.score(after, text)[0] for text in fusion.texts[fusion.symbols :]]
-            end = 0.0 if fusion.end is None else fusion.model.score(after, fusion.end)[0]
+            scores = [score(after, unit)[0] for unit in fusion.ids[fusion.symbols :]]
+            end = 0.0 if fusion.end is None else score(after, fusion.end)[0]
             rows.append([end, *scores] if fusion.symbols else [*scores, end])
         return torch.tensor(rows, dtype=torch.float32).clamp(min=IMPOSSIBLE)
 
     def ends(self, asked: Sequence[tuple[int, int, int]]) -> list[float]:
-        model, end = self.fusion.model, self.fusion.end
+        ids, end, score = self.fusion.ids, self.fusion.end, self.fusion.model.score
         if end is None:
             return [0.0] * len(asked)
-        states = [
-            model.score(self._state(utterance, row), self.fusion.texts[word])[1]
-            for utterance, row, word in asked
-        ]
-        return [model.score(state, end)[0] for state in states]
+        after = [score(self._state(utterance, row), ids[word])[1] for utterance, row, word in asked]
+        return [score(state, end)[0] for state in after]
 
     def _state(self, utterance: int, row: int) -> Any:
         return self.fusion.model.start() if row < 0 else self.states[utterance, row]
@@ -196,8 +198,8 @@ class NeuralFusion(Fusion):
         self.symbols = units == "symbols"
         ids = {symbol: index for index, symbol in enumerate(codec.symbols)}
         texts = unit_texts(units, alphabet, lexicon)
-        known = [_known(text, set(ids), units, self.symbols and not c) for c, text in enumerate(texts)]
-        self.ids = [0 if self.symbols and not c else ids[text] for c, text in enumerate(known)]
+        self.ids = [0] if self.symbols else []  # the blank is no unit
+        self.ids += [_number(text, ids, units) for text in texts[self.symbols :]]
         if end is not None and end not in ids:
             raise ConfigError(f"language model: its codec has no symbol {end!r} that could end a text")
         self.end = None if end is None else ids[end]
