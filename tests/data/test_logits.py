@@ -64,7 +64,7 @@ def test_faults_are_told(tmp_path: Path, changed: dict, told: str) -> None:
         "symbols": np.array(["_", " ", "a", "b"]),
     }
     content = {name: value for name, value in (content | changed).items() if value is not None}
-    np.savez(tmp_path / "a.npz", **content)
+    np.savez(tmp_path / "a.npz", **content)  # pyrefly: ignore[bad-argument-type]
     with pytest.raises(DataError, match=rf"a\.npz: .*{told}"):
         read_logits(tmp_path / "a.npz")
 
