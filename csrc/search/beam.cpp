@@ -26,7 +26,7 @@ Beam<Real>::Beam(const Decoder& decoder)
       lexicon(decoder.lexicon),
       classes(settings.classes),
       width(settings.beam),
-      shift(bits_for(classes + (lexicon ? static_cast<int>(lexicon->most_edges) : 0))),
+      shift(bits_for(classes + static_cast<int>(most_edges()))),
       with_rows(settings.symbol_model),
       skip_words((classes + 63) / 64),
       y_buffer(std::ptrdiff_t(decoder.row) * sizeof(Real) / sizeof(float)),
@@ -47,6 +47,7 @@ Beam<Real>::Beam(const Decoder& decoder)
     above.resize(width);
     last.resize(width);
     skip.resize(std::size_t(width) * skip_words);
+    keys.resize(2 * std::size_t(width) + classes + most_edges() + SEARCH_PADDING);
     std::fill_n(y, decoder.row, Real(0));
     std::fill_n(open, decoder.row, Real(0));
     opened = classes - 1;

@@ -115,7 +115,10 @@ class Beam {
     void prepare(const Real* x);
     void prune();
     void sweep();
+    void cut(Real& least);
+    void rank_symbols(Real greatest, Real least);
     void extend_freely(int i, Real least);
+    void extend_by_row(int i, Real least, const Real* row);
     void extend_in_lexicon(int i, Real least);
     void sweep_in_logarithms(const Real* x);
     template <class Term>
@@ -135,11 +138,14 @@ class Beam {
     void fill_row(const Node& node);
     void release();
     const Real* row_of(const Node& node) const;
+    bool by_rows() const { return !factors.rows.empty() && opened == classes - 1; }
+    std::size_t most_edges() const { return lexicon ? lexicon->most_edges : 0; }
     std::uint64_t* skips(int i) { return skip.data() + std::size_t(i) * skip_words; }
     bool skipped(int i, std::uint32_t place) { return skips(i)[place >> 6] >> (place & 63) & 1; }
     void collect();
     std::vector<Final> finals(const std::vector<double>& ends) const;
     double end_score(const Context* context) const;
+    std::vector<std::int32_t> words_of(int slot, int word) const;
     Found found(int slot, int word, double score) const;
 
     const Decoder& decoder;
@@ -165,7 +171,8 @@ class Beam {
     std::vector<std::uint32_t> codes;
     std::vector<std::int32_t> place;  // of a symbol in `open`; -1: left out
     std::vector<Real> picked, sorted;
-    Real top = 0;  // the greatest of open
+    std::vector<int> ranked;
+    Real top = 0;  // the greatest of a symbol
     int opened = 0;
     std::vector<Real> total, stay_blank, stay_symbol;
     std::vector<std::int32_t> above, last;  // the parent's slot, the last symbol; -1: none

@@ -61,16 +61,23 @@ std::vector<typename Beam<Real>::Final> Beam<Real>::finals(const std::vector<dou
 }
 
 template <class Real>
+std::vector<std::int32_t> Beam<Real>::words_of(int slot, int word) const {
+    std::vector<std::int32_t> words;
+    if (word >= 0) words.push_back(word);
+    for (int n = now.node[slot]; nodes[n].parent >= 0; n = nodes[n].parent)
+        if (nodes[n].word >= 0) words.push_back(nodes[n].word);
+    std::reverse(words.begin(), words.end());
+    return words;
+}
+
+template <class Real>
 Found Beam<Real>::found(int slot, int word, double score) const {
     Found one;
     one.score = score;
-    for (int n = now.node[slot]; nodes[n].parent >= 0; n = nodes[n].parent) {
+    one.words = words_of(slot, word);
+    for (int n = now.node[slot]; nodes[n].parent >= 0; n = nodes[n].parent)
         one.symbols.push_back(static_cast<std::int32_t>(nodes[n].label));
-        if (nodes[n].word >= 0) one.words.push_back(nodes[n].word);
-    }
     std::reverse(one.symbols.begin(), one.symbols.end());
-    std::reverse(one.words.begin(), one.words.end());
-    if (word >= 0) one.words.push_back(word);
     if (!settings.times || one.symbols.empty()) return one;
     const Track &blank = now.blank_track[slot], &symbol = now.symbol_track[slot];
     const Track& best = blank.value >= symbol.value ? blank : symbol;
@@ -97,27 +104,27 @@ std::vector<Found> Beam<Real>::best(int count, bool whole, const std::vector<dou
     else
         for (int i = 0; i < live; i++)
             all.push_back({i, -1, std::log(double(now.blank[i]) + double(now.symbol[i])) + log_scale});
-    std::stable_sort(all.begin(), all.end(), [](const Final& a, const Final& b) { return a.score > b.score; });
-    std::vector<Found> best;
-    if (!whole || !lexicon) {
-        for (std::size_t k = 0; k < all.size() && k < std::size_t(count); k++)
-            best.push_back(found(all[k].slot, all[k].word, all[k].score));
-        return best;
-    }
-    // Words may have several spellings, and a separator or none at the end: one sentence, shown by its likeliest.
-    std::map<std::vector<std::int32_t>, std::size_t> place_of;
-    for (const Final& final : all) {
-        Found one = found(final.slot, final.word, final.score);
-        const auto [known, fresh] = place_of.try_emplace(one.words, best.size());
-        if (fresh) {
-            best.push_back(std::move(one));
-        } else {
-            double& sum = best[known->second].score;
-            sum += std::log1p(std::exp(final.score - sum));
+    const auto better = [](const Final& a, const Final& b) { return a.score > b.score; };
+    std::stable_sort(all.begin(), all.end(), better);
+    if (whole && lexicon) {
+        // Words may have several spellings, and a separator or none at the end: one sentence, shown by its likeliest.
+        std::map<std::vector<std::int32_t>, std::size_t> place_of;
+        std::vector<Final> sentences;
+        for (const Final& one : all) {
+            const auto [known, fresh] = place_of.try_emplace(words_of(one.slot, one.word), sentences.size());
+            if (fresh) {
+                sentences.push_back(one);
+            } else {
+                double& sum = sentences[known->second].score;
+                sum += std::log1p(std::exp(one.score - sum));
+            }
         }
+        all = std::move(sentences);
+        std::stable_sort(all.begin(), all.end(), better);
     }
-    std::stable_sort(best.begin(), best.end(), [](const Found& a, const Found& b) { return a.score > b.score; });
-    if (best.size() > std::size_t(count)) best.resize(count);
+    std::vector<Found> best;
+    for (std::size_t k = 0; k < all.size() && k < std::size_t(count); k++)
+        best.push_back(found(all[k].slot, all[k].word, all[k].score));
     return best;
 }
 

@@ -42,7 +42,7 @@ void Beam<Real>::prepare(const Real* x) {
     log_sum = softmax(decoder.kernels, x, classes, y, decoder.row - SEARCH_PADDING);
     if (settings.least > 0 || (settings.kept > 0 && settings.kept < classes - 1)) {
         prune();
-    } else if (!lexicon) {
+    } else {
         std::copy_n(y + 1, opened, open);
     }
     top = classes > 1 ? *std::max_element(y + 1, y + classes) : Real(0);
@@ -77,8 +77,6 @@ void Beam<Real>::prune() {
 
 template <class Real>
 void Beam<Real>::sweep() {
-    const std::size_t room = std::size_t(live) * (classes + (lexicon ? lexicon->most_edges : 0) + 1) + SEARCH_PADDING;
-    if (keys.size() < room) keys.resize(room);
     std::fill_n(skip.begin(), std::size_t(live) * skip_words, 0);
     for (int i = 0; i < live; i++) total[i] = now.blank[i] + now.symbol[i];
     found_keys = 0;
@@ -107,9 +105,37 @@ void Beam<Real>::sweep() {
         keys[found_keys++] = Key<Real>(mass, static_cast<std::uint32_t>(i) << shift);
         smallest = std::min(smallest, mass);
     }
-    // Where the beam is full, whoever is not above the least of those that stay cannot come in.
-    const Real least = live == width ? smallest : Real(0);
-    for (int i = 0; i < live; i++) lexicon ? extend_in_lexicon(i, least) : extend_freely(i, least);
+    // Where the beam is full, whoever is not above the least of those that stay cannot come in. The greatest masses go
+    // first: what they lead to raises that bound for the many that come after.
+    Real least = live == width ? smallest : Real(0);
+    const Real greatest = *std::max_element(total.begin(), total.begin() + live);
+    if (lexicon && !by_rows()) rank_symbols(greatest, least);
+    for (const bool first : {true, false}) {
+        for (int i = 0; i < live; i++) {
+            if ((total[i] >= greatest / 16) != first) continue;
+            lexicon ? extend_in_lexicon(i, least) : extend_freely(i, least);
+            if (found_keys >= 2 * width) cut(least);
+        }
+        if (first && found_keys > width) cut(least);
+    }
+}
+
+// Keeps the best candidates, as many as the beam is wide; `least` becomes the worst of them.
+template <class Real>
+void Beam<Real>::cut(Real& least) {
+    std::nth_element(keys.begin(), keys.begin() + width - 1, keys.begin() + found_keys,
+                     [](const Key<Real>& a, const Key<Real>& b) { return a > b; });
+    found_keys = width;
+    least = std::max(least, keys[width - 1].mass());
+}
+
+// The symbols that can bring any prefix above `least`, the likeliest first.
+template <class Real>
+void Beam<Real>::rank_symbols(Real greatest, Real least) {
+    ranked.clear();
+    for (int c = 1; c < classes; c++)
+        if (greatest * y[c] > least) ranked.push_back(c);
+    std::sort(ranked.begin(), ranked.end(), [&](int a, int b) { return y[a] > y[b]; });
 }
 
 template <class Real>
@@ -117,6 +143,12 @@ void Beam<Real>::extend_freely(int i, Real least) {
     const Node& node = nodes[now.node[i]];
     const Real* row = row_of(node);
     if (!row && total[i] * top <= least) return;
+    extend_by_row(i, least, row);
+}
+
+// All symbols at once, each with its factor in `row`; null: they have none.
+template <class Real>
+void Beam<Real>::extend_by_row(int i, Real least, const Real* row) {
     const std::uint32_t base = static_cast<std::uint32_t>(i) << shift;
     if (last[i] >= 0 && place[last[i]] >= 0) {  // twice the same symbol: a blank must stand between
         const auto at = static_cast<std::uint32_t>(place[last[i]]);
@@ -139,20 +171,30 @@ template <class Real>
 void Beam<Real>::extend_in_lexicon(int i, Real least) {
     const int id = now.node[i];
     const Node& node = nodes[id];
-    const LexiconNode& spot = lexicon->nodes[node.lex];
     const Real* row = row_of(node);
+    if (!row && node.scores < 0 && total[i] * top <= least) return;
+    const LexiconNode& spot = lexicon->nodes[node.lex];
     const std::uint32_t base = static_cast<std::uint32_t>(i) << shift;
     const auto own = static_cast<std::uint32_t>(last[i]);
     const auto mass_of = [&](std::uint32_t label) {
         const Real mass = (label == own ? now.blank[i] : total[i]) * y[label];
         return row ? mass * row[label] : mass;
     };
-    if (row || total[i] * top > least) {  // entering a node is no gain: look-ahead only falls
-        for (std::uint32_t child = spot.children; child < spot.children + spot.child_count; child++) {
-            const std::uint32_t label = lexicon->labels[child];
-            const Real mass = mass_of(label) * factors.enter[child];
-            if (mass > least && !skipped(i, static_cast<std::uint32_t>(place[label])))
-                keys[found_keys++] = Key<Real>(mass, base + label);
+    const auto enter = [&](std::uint32_t label, std::uint32_t child) {
+        const Real mass = mass_of(label) * factors.enter[child];
+        if (mass > least && !skipped(i, static_cast<std::uint32_t>(place[label])))
+            keys[found_keys++] = Key<Real>(mass, base + label);
+    };
+    if (!row && by_rows()) {
+        if (total[i] * top > least) extend_by_row(i, least, factors.rows.data() + std::size_t(node.lex) * decoder.row);
+    } else if (row || ranked.size() > spot.child_count) {
+        for (std::uint32_t child = spot.children; child < spot.children + spot.child_count; child++)
+            enter(lexicon->labels[child], child);
+    } else {
+        for (const int label : ranked) {
+            if (total[i] * y[label] <= least) break;  // entering a node is no gain: look-ahead only falls
+            if (const std::uint32_t child = lexicon->child(spot, static_cast<std::uint32_t>(label)))
+                enter(static_cast<std::uint32_t>(label), child);
         }
     }
     for (std::uint32_t e = 0; e < spot.edge_count; e++) {
@@ -213,6 +255,7 @@ void Beam<Real>::sweep_in_logarithms(const Real* x) {
     double greatest = -std::numeric_limits<double>::infinity();
     each_term(x, [&](std::uint32_t, int, double value) { greatest = std::max(greatest, value); });
     found_keys = 0;
+    keys.resize(std::max(keys.size(), std::size_t(live) * (classes + most_edges()) + SEARCH_PADDING));
     if (greatest == -std::numeric_limits<double>::infinity()) return;
     std::fill_n(stay_blank.begin(), live, Real(0));
     std::fill_n(stay_symbol.begin(), live, Real(0));
@@ -230,15 +273,11 @@ void Beam<Real>::sweep_in_logarithms(const Real* x) {
 
 template <class Real>
 void Beam<Real>::choose(const Real* x) {
-    const auto above_all = [](const Key<Real>& a, const Key<Real>& b) { return a > b; };
-    const auto greatest = [&] {
-        Real most = 0;
-        for (int k = 0; k < std::min(found_keys, width); k++) most = std::max(most, keys[k].mass());
-        return most;
-    };
     const auto keep_best = [&] {
-        if (found_keys > width) std::nth_element(keys.begin(), keys.begin() + width, keys.begin() + found_keys, above_all);
-        return greatest();
+        Real least = 0, most = 0;
+        if (found_keys > width) cut(least);
+        for (int k = 0; k < found_keys; k++) most = std::max(most, keys[k].mass());
+        return most;
     };
     Real most = keep_best();
     if (!(most > 0)) {
@@ -250,7 +289,7 @@ void Beam<Real>::choose(const Real* x) {
     std::frexp(most, &exponent);
     const Real scale = std::ldexp(Real(1), std::clamp(-exponent, -120, 120));
     int w = 0;
-    for (int k = 0; k < std::min(found_keys, width); k++) {
+    for (int k = 0; k < found_keys; k++) {
         const Real mass = keys[k].mass();
         if (!(mass > 0)) continue;
         const int i = static_cast<int>(keys[k].code() >> shift);

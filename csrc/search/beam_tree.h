@@ -29,9 +29,7 @@ int Beam<Real>::child_of(int parent, std::uint32_t code) {
     if (word >= 0) {
         node.factor = edge_factors[from.scores + edge];
     } else if (lexicon) {
-        const LexiconNode& spot = lexicon->nodes[from.lex];
-        node.lex = spot.children;
-        while (lexicon->labels[node.lex] != label) node.lex++;
+        node.lex = lexicon->child(lexicon->nodes[from.lex], label);
         node.factor = factors.enter[node.lex];
     }
     if (const Real* row = row_of(from)) node.factor *= row[label];

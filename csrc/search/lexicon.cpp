@@ -36,7 +36,7 @@ Lexicon::Lexicon(const std::vector<std::uint32_t>& spellings, const std::vector<
     labels.push_back(0);
     for (std::size_t n = 0; n < runs.size(); n++) {
         Run run = runs[n];
-        LexiconNode node{static_cast<std::uint32_t>(runs.size()), static_cast<std::uint32_t>(edges.size()), 0, 0};
+        LexiconNode node{static_cast<std::uint32_t>(runs.size()), static_cast<std::uint32_t>(edges.size()), 0, 0, 0};
         for (std::uint32_t i = run.first; i < run.last;) {
             const std::uint32_t spelling = order[i];
             if (length(spelling) == run.depth) {  // shorter spellings are sorted first; only with a separator
@@ -56,6 +56,7 @@ Lexicon::Lexicon(const std::vector<std::uint32_t>& spellings, const std::vector<
                 runs.push_back({longer, end, run.depth + 1});
                 labels.push_back(label);
                 node.child_count++;
+                if (label < 64) node.below_64 |= std::uint64_t(1) << label;
             }
             i = end;
         }
