@@ -15,7 +15,7 @@ from torch import Tensor
 
 import conformance
 import contract_cells
-from elman import kernels, native_path, torch_path
+from elman import kernels, native_path
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell, Stack
 from elman.errors import ConfigError, KernelError
 from elman.scan import choose, scan
@@ -275,10 +275,15 @@ def test_it_runs_in_a_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestChoice:
     @pytest.mark.parametrize("name", CELLS)
-    def test_auto_takes_the_engine_for_what_torch_lacks(self, name: str) -> None:
+    def test_auto_takes_the_engine(self, name: str) -> None:
         cell = CELLS[name]()
-        assert choose(cell).path == ("native" if torch_path.lacks(cell) else "torch")
-        assert choose(cell, "native").path == "native"
+        assert choose(cell).path == choose(cell, "native").path == "native"
+
+    def test_what_it_does_not_serve_is_left_to_torch(self) -> None:
+        choice = choose(GRUCell(3, 5).double())
+        assert choice.path == "torch"
+        assert "torch has a kernel" in choice.reason
+        assert "float32, not torch.float64" in choice.reason
 
     @pytest.mark.parametrize(
         ("make", "reason"),
@@ -294,6 +299,10 @@ class TestChoice:
         assert reason in choose(cell).reason
         with pytest.raises(KernelError, match=reason):
             choose(cell, "native")
+
+    def test_a_single_step_is_left_to_torch(self) -> None:
+        cell, inputs = GRUCell(3, 5), torch.randn(1, 2, 3)
+        assert torch.equal(scan(cell, inputs)[0], scan(cell, inputs, kernels="torch")[0])
 
     def test_a_single_step_is_left_to_the_reference(self) -> None:
         cell, inputs = GRUCell(3, 5, reset="before"), torch.randn(1, 2, 3)

@@ -64,13 +64,13 @@ def _choose(
     if mode == "reference":
         return Choice("reference", "asked for"), None
     lack = torch_path.lacks(cell)
-    # What torch has stays with torch on auto until the engine is shown to be faster everywhere. In bfloat16
-    # it is, where the processor multiplies in it: 1.3 to 1.5 times as fast as torch's LSTM.
-    first = mode == "auto" and compute == torch.bfloat16 and native.multiplies_bfloat16()
-    if mode in ("auto", "torch") and lack is None and not first:
+    slow = mode == "auto" and compute == torch.bfloat16 and not native.multiplies_bfloat16()
+    if lack is None and (mode == "torch" or slow):
         return Choice("torch", "torch has a kernel for it"), None
     if mode == "torch":
         raise KernelError(f"{type(cell).__name__}: {lack}; use auto, native or reference")
+    # The engine comes first also where torch has a kernel: it was faster in training at every shape that
+    # benchmarks/scan_training.py has been run with, in bfloat16 where the processor multiplies in it.
     try:
         return Choice("native", "its step was read and cut into stages"), _read(
             cell, mode, inputs, state, compute, inputs.shape[:2] if tokens is None else tokens
@@ -149,7 +149,8 @@ def scan(
             again = resets[start] if left is None else resets[start] & (left > 0)
             state = cell.reset(state, again) if bool(again.any()) else state
         if record:
-            outputs, state, recorded = _reference(cell, inputs[start:stop], state, left, record)
+            part = _masked(inputs[start:stop], left)
+            outputs, state, recorded = _reference(cell, part, state, left, record)
             shown.append(recorded)
         else:
             # The whole is not sliced: torch copies the gradient of a slice.
@@ -166,18 +167,23 @@ def scan(
 
 
 def _arranged(cell: Cell, inputs: Tensor | Tokens, lengths: Tensor | None, reverse: bool) -> Tensor | Tokens:
-    """Inputs with zero in the padding and in the order of the scan; ids are looked at here."""
-    data = inputs.ids if isinstance(inputs, Tokens) else inputs
-    if lengths is not None:
-        # What stands in the padding may be anything, NaN too; as zero it cannot reach a sum or a gradient.
-        data = torch.where(expand_to(length_mask(lengths, len(data)), data), data, 0)
-    if isinstance(inputs, Tokens):
-        inputs.with_ids(data).check(cell.input_size)
-    data = reverse_by_length(data, lengths) if reverse else data
+    """Inputs in the order of the scan; ids are looked at here, and are zero in the padding."""
     if not isinstance(inputs, Tokens):
-        return data
-    tokens = inputs.with_ids(data)
-    return tokens if data.numel() else _dense(cell, tokens)
+        return reverse_by_length(inputs, lengths) if reverse else inputs
+    ids = _masked(inputs.ids, lengths)
+    inputs.with_ids(ids).check(cell.input_size)
+    tokens = inputs.with_ids(reverse_by_length(ids, lengths) if reverse else ids)
+    return tokens if ids.numel() else _dense(cell, tokens)
+
+
+def _masked(inputs: Any, lengths: Tensor | None) -> Any:
+    """Inputs with zero in the padding; those of Tokens have it.
+
+    What stands in the padding may be anything, NaN too; as zero it cannot reach a sum or a gradient.
+    """
+    if lengths is None or isinstance(inputs, Tokens):
+        return inputs
+    return torch.where(expand_to(length_mask(lengths, len(inputs)), inputs), inputs, 0)
 
 
 def _dense(cell: Cell, inputs: Tensor | Tokens) -> Tensor:
@@ -196,11 +202,17 @@ def _run(
     lengths: Tensor | None,
     kernels: str | None,
     compute: torch.dtype | None,
+    *,
+    masked: bool = False,
 ) -> tuple[Tensor, State]:
-    """A stretch without resets, the way that `choose` names."""
+    """A stretch without resets, the way that `choose` names. masked: the padding is known to be zero."""
+    padding = None if masked else lengths
     if isinstance(cell, Combinator):
         choose(cell, kernels)
-        return cell.whole(lambda c, x, s: _run(c, x, s, lengths, kernels, compute), inputs, state, lengths)
+        return cell.whole(
+            lambda c, x, s: _run(c, x, s, lengths, kernels, compute, masked=True),
+            _masked(inputs, padding), state, lengths,
+        )  # fmt: skip
     ids, shape = None, None
     if isinstance(inputs, Tokens):
         ids, rows = inputs.rows(cell.input_size, _like(cell))
@@ -208,6 +220,9 @@ def _run(
     else:
         given = inputs
     choice, traced = _choose(cell, kernels, given, state, compute, shape)
+    # The engine itself reads no padding; what torch prepares for it is computed from all of the inputs.
+    if padding is not None and (traced is None or len(traced.graph.inputs) > 1):
+        return _run(cell, _masked(inputs, padding), state, lengths, kernels, compute, masked=True)
     if choice.path == "torch" and given.numel():
         return torch_path.run(cell, _dense(cell, inputs), state, lengths, compute)
     if choice.path == "reference" and compute not in (None, given.dtype):
