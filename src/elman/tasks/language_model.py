@@ -202,13 +202,13 @@ class LanguageModelTask(Task):
         assert isinstance(model, LanguageModel)
         train, symbols, sizes = self.config.train, len(self.codec), model.stack.cells
         # Counted in arrays of float32, as seen on training itself. Weights: they, their gradients, two
-        # moments, and the moments twice more while they are saved. Arrays of H at a step: a layer's, by
-        # torch's kernel or one by one, and those of dropout around it. Arrays of V: one-hot input, logits,
-        # loss, gradients.
+        # moments, and the moments twice more while they are saved. Arrays of H at a step: a layer's, by a
+        # kernel or one by one, and those of dropout around it. Arrays of V: one-hot input, logits, loss,
+        # gradients.
         weights = 8 * sum(parameter.numel() for parameter in model.parameters())
         # Not by `choose`: the model that is measured may be on no device at all, where no kernel serves.
         fused = kernels.mode() in ("auto", "torch")
-        layers = sum((16 if fused and not lacks(cell) else 40) * cell.hidden_size for cell in sizes)
+        layers = sum((20 if fused and not lacks(cell) else 40) * cell.hidden_size for cell in sizes)
         step = layers + 20 * max(cell.output_size for cell in sizes) + 7 * symbols
         learnt = (train.backward or train.window) * train.batch * step
         valid = len(self.corpora()[1])
