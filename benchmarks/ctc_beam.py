@@ -65,7 +65,7 @@ def utterance(text: str, seed: int) -> tuple[np.ndarray, str]:
     logits[:, 0] += 6
     time, said = 0, ""
     for at, letter in enumerate(text):
-        if text[at - 1] == " " and time + 5 * (len(text[at:].split(" ")[0]) + 1) >= TIME:
+        if text[at - 1] == " " and time + 5 * (len(text[at:].split(" ", maxsplit=1)[0]) + 1) >= TIME:
             break  # the next word might not have room
         time += int(rng.integers(1, 4))
         size = int(rng.integers(1, 3))
