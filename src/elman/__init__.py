@@ -3,6 +3,7 @@
 layers      elman.RNN, elman.LSTM, elman.GRU in place of torch.nn's; elman.Bidirectional
 cells       elman.Cell to write your own, elman.cells for ours; elman.scan runs one over a batch of sequences
 streams     elman.Streamer steps cells with packed weights, symbol by symbol
+lattices    elman.CRF; elman.CategoricalHMM, GaussianHMM, MixtureHMM, MultinomialHMM
 runs        elman.load a trained model, elman.evaluate it; `from elman.train import train` makes one
 """
 
@@ -13,6 +14,9 @@ from elman.errors import ElmanError
 from elman.lattice.ctc import ctc_loss
 from elman.lattice.ctc_align import ctc_align
 from elman.lattice.ctc_batch import check_targets
+from elman.lattice.crf import CRF
+from elman.lattice.hmm_discrete import CategoricalHMM, MultinomialHMM
+from elman.lattice.hmm_gaussian import GaussianHMM, MixtureHMM
 from elman.layers import GRU, LSTM, RNN, Bidirectional
 from elman.padded import Padded
 from elman.predict import evaluate, load
@@ -23,12 +27,17 @@ from elman.tokens import Tokens
 __version__ = version("elman")
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "RNN",
     "Bidirectional",
+    "CategoricalHMM",
     "Cell",
     "ElmanError",
+    "GaussianHMM",
+    "MixtureHMM",
+    "MultinomialHMM",
     "Padded",
     "Stack",
     "Streamer",
