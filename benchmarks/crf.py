@@ -9,7 +9,7 @@ compared. Needs pytorch-crf.
 import argparse
 
 import torch
-import torchcrf
+import torchcrf  # pyrefly: ignore[missing-import]
 from timing import conditions, interleaved, table
 
 from elman.lattice.crf import CRF
@@ -37,7 +37,7 @@ def rows(shape: tuple[int, int, int], rounds: int) -> list[tuple[object, ...]]:
         "loss and gradient": (lambda: gradient(True), lambda: gradient(False)),
         "best path": (lambda: own.decode(scores), lambda: peer.decode(scores.detach())),
     }
-    found = []
+    found: list[tuple[object, ...]] = []
     for name, (ours, theirs) in calls.items():
         times = interleaved({"elman": ours, "pytorch-crf": theirs}, rounds=rounds)
         ratio = times["pytorch-crf"].over(times["elman"])

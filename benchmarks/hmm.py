@@ -12,7 +12,7 @@ import logging
 
 import numpy as np
 import torch
-from hmmlearn.hmm import CategoricalHMM as Peer
+from hmmlearn.hmm import CategoricalHMM as Peer  # pyrefly: ignore[missing-import]
 from timing import conditions, interleaved, table
 
 from elman.lattice.hmm_discrete import CategoricalHMM
@@ -57,7 +57,7 @@ def rows(time: int, states: int, rounds: int) -> list[tuple[object, ...]]:
         "iteration": (own_iteration, peer_iteration),
         "best path": (lambda: own.predict(data), lambda: peer.predict(data)),
     }
-    found = []
+    found: list[tuple[object, ...]] = []
     for name, (ours, theirs) in calls.items():
         times = interleaved({"elman": ours, "hmmlearn": theirs}, rounds=rounds)
         ratio = times["hmmlearn"].over(times["elman"])

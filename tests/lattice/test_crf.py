@@ -122,7 +122,7 @@ def segments(tags: tuple[str, ...], scheme: str) -> bool:
     def written(length: int) -> set[tuple[str, ...]]:
         if not length:
             return {()}
-        found = {("O", *rest) for rest in written(length - 1)}
+        found: set[tuple[str, ...]] = {("O", *rest) for rest in written(length - 1)}
         for kind, size in itertools.product("xy", range(1, length + 1)):
             if scheme == "IOB":
                 segment = (f"B-{kind}", *(f"I-{kind}",) * (size - 1))
@@ -191,7 +191,7 @@ def test_what_is_no_score_is_told(monkeypatch: pytest.MonkeyPatch, mode: str, ba
         with pytest.raises(ShapeError, match="expected a finite score or -inf"):
             call()
     scores[2, 2, 1], scores[3:, 2] = 0.0, bad  # past the end it has no meaning
-    assert math.isfinite(layer(scores, tags, LENGTHS).item())
+    assert math.isfinite(float(layer(scores, tags, LENGTHS).detach()))
     with torch.no_grad():
         layer.transitions[1, 1] = bad
     with pytest.raises(ShapeError, match="transitions"):
@@ -227,6 +227,6 @@ def test_what_does_not_fit_is_told() -> None:
         ({"tags": ["O", "O"], "scheme": "IOB"}, "'O' is there twice"),
     ):
         with pytest.raises(ConfigError, match=told):
-            CRF(**wrong)
+            CRF(**wrong)  # pyrefly: ignore[bad-argument-type]
     with pytest.raises(ConfigError, match="reduction"):
         layer(scores, tags, reduction="max")

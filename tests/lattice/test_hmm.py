@@ -62,12 +62,12 @@ def rows_of(counts: Array) -> Array:
     return counts / counts.sum(-1, keepdims=True)
 
 
-def begun(model: HMM) -> HMM:
+def begun(model: HMM) -> Any:
     model.start_, model.transitions_ = START.copy(), STEPS.copy()
     return model.set_params(warm_start=True, iterations=1, exact=True)
 
 
-def check_step(model: HMM, data: Array, density: Callable[[int, int], float]) -> Array:
+def check_step(model: Any, data: Array, density: Callable[[int, int], float]) -> Array:
     """One iteration's ln p, transitions and first states; the expected counts for the rest."""
     total, counts, steps, start = posteriors(density)
     assert model.score(data, lengths=LENGTHS) == pytest.approx(total, rel=1e-12)
@@ -180,7 +180,7 @@ def test_the_dishonest_casino() -> None:
 
 
 @pytest.mark.parametrize("model", [GaussianHMM(3), GaussianHMM(3, covariance="full"), MixtureHMM(2)])
-def test_likelihood_never_falls_and_the_seed_repeats(model: HMM) -> None:
+def test_likelihood_never_falls_and_the_seed_repeats(model: Any) -> None:
     source = GaussianHMM.of([1, 0], STEPS, [[0, 0], [3, 1]], [[1, 1], [0.5, 2]])
     data, _ = source.sample(500, seed=2)
     first = model.set_params(exact=True, iterations=30).fit(data, lengths=[200, 0, 300])

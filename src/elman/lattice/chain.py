@@ -353,4 +353,6 @@ def _check_scores(name: str, scores: Tensor | None) -> None:
     wrong = scores.isnan() | (scores == torch.inf)
     if bool(wrong.any()):
         place = wrong.nonzero()[0].tolist()
-        raise ShapeError(f"{name}{place}: expected a finite score or -inf, got {float(scores[tuple(place)])}")
+        raise ShapeError(
+            f"{name}{place}: expected a finite score or -inf, got {float(scores.detach()[tuple(place)])}"
+        )
