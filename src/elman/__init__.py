@@ -11,10 +11,10 @@ from importlib.metadata import version
 
 from elman.cells import Cell, Stack
 from elman.errors import ElmanError
+from elman.lattice.crf import CRF
 from elman.lattice.ctc import ctc_loss
 from elman.lattice.ctc_align import ctc_align
 from elman.lattice.ctc_batch import check_targets
-from elman.lattice.crf import CRF
 from elman.lattice.hmm_discrete import CategoricalHMM, MultinomialHMM
 from elman.lattice.hmm_gaussian import GaussianHMM, MixtureHMM
 from elman.layers import GRU, LSTM, RNN, Bidirectional
