@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from timing import conditions, interleaved, table  # pyrefly: ignore[missing-import]
+from timing import conditions, interleaved, table
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 

@@ -8,8 +8,9 @@ gradients are refused by autograd; the torch and reference ways have them.
 Shapes: T time, N batch, C input, H hidden; inputs (T, N, C), outputs (T, N, H), lengths (N,) int64.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from elman import kernels as native
 from elman.cells import Cell, State, map_state
-from elman.programs import Operand, Plan, Product, Stage, plan
+from elman.programs import Operand, Plan, Product, Stage, listing, plan
 from elman.tracing import Trace, Untraceable, keep, leaves, recall, trace
 
 # The orders are those of the enumerations in csrc/scan/plan.h.
@@ -93,6 +94,7 @@ def run(
     *,
     reverse: bool = False,
     ids: Tensor | None = None,
+    recompute: bool = False,
     instructions: str | None = None,
     compute: torch.dtype | None = None,
 ) -> tuple[Tensor, State]:
@@ -100,7 +102,8 @@ def run(
     step.
 
     lengths (N,) int64 within 0 .. T. ids (T, N) int64: where the inputs are the rows (V, 1, C) of V symbols,
-    the symbol at each position, within 0 .. V - 1 also in the padding. instructions: an instruction set by
+    the symbol at each position, within 0 .. V - 1 also in the padding. recompute: keep the state at some steps
+    only, compute the rest again for the derivative (not with reverse). instructions: an instruction set by
     name; ELMAN_INSTRUCTIONS where None. compute: torch.bfloat16 rounds what products multiply (inputs,
     states, weights, derivatives) to bfloat16; sums, everything else and what is kept are float32.
     """
@@ -133,7 +136,7 @@ def run(
         half,
         native.instructions(instructions, "scan_bf16" if half else "scan"),
     )
-    outputs, *final = _Scan.apply(sequence, *tensors)
+    outputs, *final = (_Again if recompute and train and time > 1 else _Scan).apply(sequence, *tensors)
     places = iter(traced.joined(final))
     return outputs, map_state(lambda _: next(places), state)
 
@@ -157,6 +160,19 @@ def weights_of(traced: Trace, made: Plan) -> tuple[list[Tensor], list[Tensor | N
         [_biases(tensors, p) for p in products],
         [tensors[place] for place in made.params],
     )
+
+
+def program(cell: Cell) -> tuple[list[str], str | None]:
+    """What the engine would run for a cell, in lines; or none, and the reason why it cannot."""
+    like = next(cell.parameters(), torch.empty(0))
+    inputs = torch.zeros(2, 1, cell.input_size, dtype=like.dtype, device=like.device)
+    try:
+        lack = lacks(cell, inputs, inputs.shape[:2])
+        if lack is not None:
+            return [], lack
+        return listing(plan(read(cell, inputs, cell.initial_state(1)), train=True)), None
+    except Untraceable as error:
+        return [], str(error)
 
 
 @dataclass(frozen=True)
@@ -188,6 +204,23 @@ class Sequences:
             parts.append(list(tensors[at : at + size]))
             at += size
         return parts
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """Bounds of stretches of time: few enough to keep the states between, short enough to keep one whole."""
+        size = math.isqrt(2 * self.time - 1) + 1
+        return [(start, min(start + size, self.time)) for start in range(0, self.time, size)]
+
+    def part(
+        self, tensors: Sequence[Tensor | None], states: Sequence[Tensor], start: int, stop: int
+    ) -> tuple["Sequences", list[Tensor | None]]:
+        """The steps start .. stop from these states: what runs, and its tensors."""
+        inputs, *others, _ = self.split(tensors)
+        if self.ids is None:
+            inputs = [x[start:stop] for x in inputs]
+        lengths = None if self.lengths is None else (self.lengths - start).clamp(0, stop - start)
+        ids = None if self.ids is None else self.ids[start:stop]
+        part = replace(self, time=stop - start, lengths=lengths, ids=ids)
+        return part, [*inputs, *(tensor for group in others for tensor in group), *states]
 
     def forward(self, tensors: Sequence[Tensor | None]) -> tuple[list[Tensor], Any]:
         inputs, weights, biases, params, states = self.split(tensors)
@@ -242,6 +275,47 @@ class _Scan(torch.autograd.Function):
         saved = ctx.saved if ctx.saved is not None else sequences.forward(tensors)[1]
         ctx.saved = None
         return None, *sequences.backward(saved, tensors, ctx.needs_input_grad[1:], grad_outputs)
+
+
+class _Again(torch.autograd.Function):
+    """_Scan in stretches of time, of which only the states between them are kept for the derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, sequences: Sequences, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        states = sequences.split(tensors)[-1]
+        kept, outputs = [], []
+        for start, stop in sequences.chunks():
+            kept.append(states)
+            part, given = sequences.part(tensors, states, start, stop)
+            (output, *states), _ = part.forward(given)
+            outputs.append(output)
+        ctx.sequences, ctx.kept = sequences, kept
+        ctx.save_for_backward(*tensors)
+        return torch.cat(outputs), *states
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
+        sequences, tensors = ctx.sequences, ctx.saved_tensors
+        own = sequences.sizes[-1]
+        wanted = [*ctx.needs_input_grad[1 : len(tensors) + 1 - own], *(True for _ in range(own))]
+        d_outputs, *d_states = grad_outputs
+        total: list[Tensor | None] = [None] * len(tensors)
+        pieces: list[list[Tensor | None]] = []
+        for states, (start, stop) in zip(reversed(ctx.kept), reversed(sequences.chunks()), strict=True):
+            part, given = sequences.part(tensors, states, start, stop)
+            _, saved = part.forward(given)
+            found = part.backward(saved, given, wanted, [d_outputs[start:stop], *d_states])
+            d_states = found[len(tensors) - own :]
+            pieces.insert(0, found[: sequences.sizes[0]])
+            first = sequences.sizes[0] if sequences.ids is None else 0  # inputs have each steps of their own
+            for place, d in enumerate(found[first : len(tensors) - own], first):
+                known = total[place]
+                total[place] = d if known is None or d is None else known.add_(d)
+        if sequences.ids is None:
+            for place, ds in enumerate(zip(*pieces, strict=True)):
+                total[place] = torch.cat([d for d in ds if d is not None]) if ds[0] is not None else None
+        return None, *total[: len(tensors) - own], *d_states
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -51,6 +51,7 @@ def _choose(
     state: State | None,
     compute: torch.dtype | None = None,
     tokens: torch.Size | None = None,
+    recompute: bool = False,
 ) -> tuple[Choice, native_path.Trace | None]:
     """The choice for these tensors, and for "native" the cell's equations as they were read.
 
@@ -65,7 +66,7 @@ def _choose(
         return Choice("reference", "asked for"), None
     lack = torch_path.lacks(cell)
     slow = mode == "auto" and compute == torch.bfloat16 and not native.multiplies_bfloat16()
-    if lack is None and (mode == "torch" or slow):
+    if lack is None and (mode == "torch" or (slow and not recompute)):
         return Choice("torch", "torch has a kernel for it"), None
     if mode == "torch":
         raise KernelError(f"{type(cell).__name__}: {lack}; use auto, native or reference")
@@ -114,6 +115,7 @@ def scan(
     record: Sequence[str] = (),
     kernels: str | None = None,
     compute: torch.dtype | None = None,
+    recompute: bool = False,
 ) -> Any:
     """Runs `cell` over `inputs` (T, N, C), or over Tokens, whose symbols are prepared once each.
 
@@ -121,14 +123,16 @@ def scan(
     element, T where None. reverse: from each element's last step to its first. resets (T, N): True where an
     element's state is the initial one before that step. record: names of intermediates (the cell's `records`)
     to return over time. compute: the type in which torch's kernels compute, where it is not that of the
-    inputs; what comes back is of the inputs' type.
+    inputs; what comes back is of the inputs' type. recompute: for the derivative keep the state at some
+    steps only and compute the rest again, on the native engine: less memory, a third more time.
 
     Returns outputs (T, N, H), zero past an element's end, and the state of each element after its own last
     step (an empty element's is the one it came with); with `record` also a dict of tensors (T, N, ...).
     The numbers of a sequence run in chunks, with the state carried, are those of the whole.
 
     Raises ShapeError for arguments that do not fit, ConfigError for a name in `record` that the cell does not
-    have, KernelError as `choose` does and where `compute` is asked of a cell that torch has no kernel for.
+    have, KernelError as `choose` does, where `compute` is asked of a cell that torch has no kernel for, and
+    where `recompute` is asked of one that the native engine cannot run.
     """
     _check_inputs(cell, inputs, resets)
     _check_record(cell, record)
@@ -155,7 +159,7 @@ def scan(
         else:
             # The whole is not sliced: torch copies the gradient of a slice.
             part = inputs if stop - start == time else inputs[start:stop]
-            outputs, state = _run(cell, part, state, left, kernels, compute)
+            outputs, state = _run(cell, part, state, left, kernels, compute, recompute)
         pieces.append(outputs)
 
     outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
@@ -202,6 +206,7 @@ def _run(
     lengths: Tensor | None,
     kernels: str | None,
     compute: torch.dtype | None,
+    recompute: bool = False,
     *,
     masked: bool = False,
 ) -> tuple[Tensor, State]:
@@ -210,7 +215,7 @@ def _run(
     if isinstance(cell, Combinator):
         choose(cell, kernels)
         return cell.whole(
-            lambda c, x, s: _run(c, x, s, lengths, kernels, compute, masked=True),
+            lambda c, x, s: _run(c, x, s, lengths, kernels, compute, recompute, masked=True),
             _masked(inputs, padding), state, lengths,
         )  # fmt: skip
     ids, shape = None, None
@@ -219,11 +224,12 @@ def _run(
         given, shape = rows[:, None], ids.shape
     else:
         given = inputs
-    choice, traced = _choose(cell, kernels, given, state, compute, shape)
+    choice, traced = _choose(cell, kernels, given, state, compute, shape, recompute)
     # The engine itself reads no padding; what torch prepares for it is computed from all of the inputs.
     if padding is not None and (traced is None or len(traced.graph.inputs) > 1):
-        return _run(cell, _masked(inputs, padding), state, lengths, kernels, compute, masked=True)
-    if choice.path == "torch" and given.numel():
+        inputs = _masked(inputs, padding)
+        return _run(cell, inputs, state, lengths, kernels, compute, recompute, masked=True)
+    if choice.path == "torch" and given.numel() and not recompute:
         return torch_path.run(cell, _dense(cell, inputs), state, lengths, compute)
     if choice.path == "reference" and compute not in (None, given.dtype):
         raise KernelError(
@@ -231,7 +237,9 @@ def _run(
             f"steps the cell ({choice.reason}); use {given.dtype}"
         )
     if traced is not None and given.numel():
-        return native_path.run(traced, state, lengths, ids=ids, compute=compute)
+        return native_path.run(traced, state, lengths, ids=ids, recompute=recompute, compute=compute)
+    if recompute and given.numel() and inputs.shape[0] > 1:
+        raise KernelError(f"recompute: {type(cell).__name__} is not computed natively here ({choice.reason})")
     outputs, state, _ = _reference(cell, inputs, state, lengths, ())
     return outputs, state
 

@@ -137,6 +137,44 @@ def test_evaluate_equals_python(trained: Path, command: Command, tmp_path: Path)
         assert json.loads(out) == elman.evaluate(trained, files)
 
 
+OWN = """
+import torch
+from elman import Cell
+
+class Readable(Cell):
+    def initial_state(self, batch_size):
+        return self.zeros(batch_size, self.hidden_size)
+
+    def step(self, x, state, record=None):
+        h = torch.tanh(x.mean(-1, keepdim=True) + state)
+        return h, h
+
+class Odd(Readable):
+    def step(self, x, state, record=None):
+        return torch.cumsum(state, -1), state
+"""
+
+
+def test_doctor_shows_how_a_cell_is_computed(command: Command, tmp_path: Path) -> None:
+    status, out, _ = command("doctor", "--cell", "lstm", "--json")
+    content = json.loads(out)
+    assert (status, content["path"], content["native engine"]) == (0, "torch", "can run it")
+    assert any("forward, stage 1 of 1" in line for line in content["program"])
+    assert sum("= sigmoid(" in line for line in content["program"]) == 3
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    status, out, _ = command("doctor", "--cell", f"{path}:Readable", "--json")
+    assert json.loads(out)["path"] == "native"
+    assert any("sum over units" in line for line in json.loads(out)["program"])
+    status, out, _ = command("doctor", "--cell", f"{path}:Odd", "--json")
+    assert "uses torch's cumsum (own.py, line 15: return torch.cumsum(state, -1), state)" in out
+    assert json.loads(out)["path"] == "reference"
+    assert json.loads(out)["program"] == []
+    status, _, complaint = command("doctor", "--cell", "lsmt")
+    assert status == 2
+    assert "--cell: expected one of elman, gru, lstm, layer_norm_lstm, or FILE:CLASS, got 'lsmt'" in complaint
+
+
 def test_info_plot_settings_and_doctor(trained: Path, command: Command, tmp_path: Path) -> None:
     status, out, _ = command("info", trained, "--json")
     content = json.loads(out)

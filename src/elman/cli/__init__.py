@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from elman.cli import catalog, ctc, ngram, score, show, training, use
+from elman.cli import catalog, ctc, doctor, ngram, score, show, training, use
 from elman.errors import ElmanError
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app.command("score")(score.score_command)
 app.command("info")(show.info_command)
 app.command("plot")(show.plot_command)
 app.command("settings")(show.settings_command)
-app.command("doctor")(show.doctor_command)
+app.command("doctor")(doctor.doctor_command)
 app.add_typer(catalog.app, name="data")
 app.add_typer(ngram.app, name="ngram")
 app.add_typer(ctc.app, name="ctc")

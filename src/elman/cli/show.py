@@ -1,15 +1,10 @@
-"""elman info, plot, doctor: look at a run, and at the machine."""
+"""elman info, plot, settings: look at a run, and at what a task can be told."""
 
-import os
-import platform
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
-from elman import kernels
-from elman.cells import CELLS
 from elman.cli.common import AsJson, CheckpointName, OwnCell, RunFolder, own_cell, say, say_json, say_table
 from elman.errors import ConfigError, RunError
 from elman.plots.curves import learning_curve
@@ -17,21 +12,9 @@ from elman.plots.style import save
 from elman.plots.surprisal import surprisal
 from elman.predict import load
 from elman.runs import Run
-from elman.scan import choose
-from elman.streaming import choose_streams
 from elman.tasks import TASKS, find_task
 from elman.tasks.config import settings_table
 from elman.tasks.language_predictor import LanguagePredictor
-from elman.train.memory import GIB, available_memory
-
-OTHER_FORMS: list[tuple[str, dict[str, Any]]] = [
-    ("elman", {"nonlinearity": "sigmoid"}),
-    ("gru", {"reset": "before"}),
-    ("gru", {"update": "write"}),
-    ("lstm", {"peepholes": True}),
-    ("lstm", {"projection": 1}),
-]
-"""What `elman doctor` shows beside each cell with its defaults: forms that may be computed in another way."""
 
 
 def info_command(run: RunFolder, json: AsJson = False) -> None:
@@ -108,38 +91,6 @@ def settings_command(
         say_json([dict(zip(("key", "default", "meaning"), row, strict=True)) for row in rows])
     else:
         say_table(["setting", "default", "meaning"], rows)
-
-
-def doctor_command(json: AsJson = False) -> None:
-    """Tell how this machine computes: versions, threads, instruction sets, each cell's path and why."""
-    free = available_memory()
-    content: dict[str, Any] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-        "free memory": f"{free / GIB:.1f} GiB" if free is not None else "unknown: no /proc/meminfo here",
-        "native module": kernels.native_status(),
-        "instruction sets": ", ".join(kernels.instruction_sets()) or "unknown without the native module",
-        "bfloat16": "computed by the processor"
-        if torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        else "emulated, slower than float32",
-        kernels.VARIABLE: kernels.mode(),
-        "ELMAN_DATA": os.environ.get("ELMAN_DATA", "not set"),
-    }
-    paths = []
-    forms = [(name, {}) for name in CELLS] + OTHER_FORMS
-    for name, options in forms:
-        cell = CELLS[name](2, 2, **options)
-        choice = choose(cell)
-        shown = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
-        paths.append({"cell": shown, "path": choice.path, "reason": choice.reason})
-        paths[-1]["streams"] = choose_streams(cell).path
-    if json:
-        say_json({**content, "cells": paths})
-        return
-    say_table(["", ""], list(content.items()))
-    say_table(["cell", "path", "reason", "streams"], [tuple(row.values()) for row in paths], title="\ncells")
 
 
 def _weights(folder: Run) -> int:

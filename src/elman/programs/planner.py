@@ -280,6 +280,13 @@ def _by_result(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
     return (graph.node(f"d{y.op}", (d, y), width=y.width),)
 
 
+def _of_product(graph: Graph, y: Node, d: Node) -> tuple[Node | None, ...]:
+    a, b = y.args
+    if a is b:
+        return graph.apply("mul", graph.apply("mul", d, graph.const(2.0)), a), None
+    return graph.apply("mul", d, b), graph.apply("mul", d, a)
+
+
 def _of_division(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
     by = graph.apply("div", d, y.args[1])
     return by, graph.apply("neg", graph.apply("mul", by, y))
@@ -298,7 +305,7 @@ def _of_erf(graph: Graph, y: Node, d: Node) -> tuple[Node, ...]:
 DERIVATIVES: dict[str, Callable[[Graph, Node, Node], tuple[Node | None, ...]]] = {
     "add": lambda graph, y, d: (d, d),
     "sub": lambda graph, y, d: (d, graph.apply("neg", d)),
-    "mul": lambda graph, y, d: (graph.apply("mul", d, y.args[1]), graph.apply("mul", d, y.args[0])),
+    "mul": _of_product,
     "div": _of_division,
     "neg": lambda graph, y, d: (graph.apply("neg", d),),
     "oneminus": lambda graph, y, d: (graph.apply("neg", d),),

@@ -287,6 +287,9 @@ class Graph:
 
 def _centred(leaves: Sequence[Node]) -> bool:
     """Whether the vectors are what their own mean was taken from, so that all their units add up to zero."""
+    if len({leaves.count(leaf) for leaf in leaves}) > 1:
+        return False
+    leaves = list(dict.fromkeys(leaves))
     means = {leaf.args[1] for leaf in leaves if leaf.op == "sub"}
     mean = next(iter(means), None)
     if len(means) != 1 or mean is None or any(leaf.op != "sub" for leaf in leaves) or mean.op != "mul":
