@@ -58,7 +58,7 @@ def test_symbols() -> None:
 
 
 def test_what_is_not_native_is_refused() -> None:
-    with pytest.raises(KernelError, match="recompute: Plain is not computed natively here .*sin"):
+    with pytest.raises(KernelError, match=r"recompute: Plain is not computed natively here .*sin"):
         scan(contract_cells.Plain(3, 4), torch.randn(5, 2, 3), recompute=True)
     with pytest.raises(KernelError, match="recompute: LSTMCell is not computed natively here"):
         scan(LSTMCell(3, 4), torch.randn(5, 2, 3), recompute=True, kernels="torch")

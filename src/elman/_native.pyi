@@ -1,8 +1,8 @@
 """What csrc/bindings exports, for the type checker; only elman.kernels imports it."""
 
-from collections.abc import Callable
-
 import numpy as np
+
+from collections.abc import Callable
 
 def version() -> str: ...
 def compiler() -> str: ...

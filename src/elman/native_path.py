@@ -206,7 +206,7 @@ class Sequences:
         return parts
 
     def chunks(self) -> list[tuple[int, int]]:
-        """Bounds of stretches of time: few enough to keep the states between, short enough to keep one whole."""
+        """Bounds of stretches of time: few, for the states between, and short, for one kept whole."""
         size = math.isqrt(2 * self.time - 1) + 1
         return [(start, min(start + size, self.time)) for start in range(0, self.time, size)]
 

@@ -16,9 +16,8 @@ def listing(plan: Plan) -> list[str]:
 
     slots and states are kept for each step and row; a temp lives for a step, a reg for a stage.
     """
-    lines = [
-        f"keeps {len(plan.slots)} vectors {plan.slots} and the state {list(plan.states)} for each step and row"
-    ]
+    kept = f"{len(plan.slots)} vectors {plan.slots} and the state {list(plan.states)}"
+    lines = [f"keeps {kept} for each step and row"]
     for place, product in enumerate(plan.hoisted):
         slots = ", ".join(f"slot{slot}" for slot in product.slots)
         lines.append(f"before the scan: {slots} = {_product(product, f'input{place}')}")
