@@ -102,8 +102,8 @@ def run(
     step.
 
     lengths (N,) int64 within 0 .. T. ids (T, N) int64: where the inputs are the rows (V, 1, C) of V symbols,
-    the symbol at each position, within 0 .. V - 1 also in the padding. recompute: keep the state at some steps
-    only, compute the rest again for the derivative (not with reverse). instructions: an instruction set by
+    the symbol at each position, within 0 .. V - 1 also in the padding. recompute: keep the state at some
+    steps, compute the rest again for the derivative (not with reverse). instructions: an instruction set by
     name; ELMAN_INSTRUCTIONS where None. compute: torch.bfloat16 rounds what products multiply (inputs,
     states, weights, derivatives) to bfloat16; sums, everything else and what is kept are float32.
     """
