@@ -1,8 +1,8 @@
 """What csrc/bindings exports, for the type checker; only elman.kernels imports it."""
 
-import numpy as np
-
 from collections.abc import Callable
+
+import numpy as np
 
 def version() -> str: ...
 def compiler() -> str: ...

@@ -158,7 +158,7 @@ class Odd(Readable):
 def test_doctor_shows_how_a_cell_is_computed(command: Command, tmp_path: Path) -> None:
     status, out, _ = command("doctor", "--cell", "lstm", "--json")
     content = json.loads(out)
-    assert (status, content["path"], content["native engine"]) == (0, "torch", "can run it")
+    assert (status, content["path"], content["native engine"]) == (0, "native", "can run it")
     assert any("forward, stage 1 of 1" in line for line in content["program"])
     assert sum("= sigmoid(" in line for line in content["program"]) == 3
     path = tmp_path / "own.py"
