@@ -29,10 +29,10 @@ import torch
 from timing import conditions, interleaved, table
 
 from elman.data.alphabet import Alphabet
+from elman.metrics.error_rate import error_rate
 from elman.search.ctc_beam import CTCBeam
 from elman.search.fusion import NgramFusion
 from elman.search.lexicon import Lexicon
-from elman.search.tuning import word_error_rate
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz'"
 ALPHABET = Alphabet("_" + LETTERS)
@@ -245,7 +245,7 @@ def main() -> None:
             calls = with_lexicon(beam, words, arpa)
             wanted = [said for _, said in made]
             rates = {
-                name: word_error_rate(wanted, [call(one) for one in inputs]) for name, call in calls.items()
+                name: error_rate(wanted, [call(one) for one in inputs]).rate for name, call in calls.items()
             }
             for row in rows(calls, inputs, arguments.rounds):
                 lines.append([beam, *row, f"{rates[str(row[0])]:.3f}"])

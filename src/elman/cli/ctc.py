@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
+from elman.cli import ctc_decoding
 from elman.cli.common import say
 from elman.errors import DataError
 from elman.lattice.ctc_check import check_file
 
 app = typer.Typer(help="Connectionist temporal classification.", no_args_is_help=True)
+app.command("decode")(ctc_decoding.decode_command)
+app.command("tune")(ctc_decoding.tune_command)
 
 
 @app.command("check")

@@ -12,7 +12,7 @@ from elman.errors import ConfigError, DataError
 from elman.search.ctc_beam import CTCBeam
 
 Rate = Callable[[Sequence[str], Sequence[str]], float]
-"""References, hypotheses -> the error rate of all together."""
+"""References, hypotheses -> the error rate of all together (elman.metrics.error_rate)."""
 
 
 @dataclass(frozen=True)
@@ -22,30 +22,11 @@ class Trial:
     rate: float
 
 
-def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Insertions, deletions and substitutions of words over the references' words (at least one)."""
-    errors = sum(
-        edits(reference.split(), hypothesis.split())
-        for reference, hypothesis in zip(references, hypotheses, strict=True)
-    )
-    return errors / max(sum(len(reference.split()) for reference in references), 1)
-
-
-def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """The least number of insertions, deletions and substitutions between two sequences (Levenshtein)."""
-    row = list(range(len(hypothesis) + 1))
-    for i, wanted in enumerate(reference, 1):
-        diagonal, row[0] = row[0], i
-        for j, said in enumerate(hypothesis, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (wanted != said))
-    return row[-1]
-
-
 def tune(
     decoder: Callable[[float, float], CTCBeam],
     cached: CachedLogits,
     *,
-    rate: Rate = word_error_rate,
+    rate: Rate,
     alphas: tuple[float, float] = (0.0, 2.0),
     betas: tuple[float, float] = (-2.0, 4.0),
     grid: int = 5,
