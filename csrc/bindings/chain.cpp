@@ -1,6 +1,8 @@
 //   chain_kernels()     the versions of the chain's kernels that can run here, widest first
 //   ChainScores         the scores of many chains; chain_sums and chain_viterbi run over them (chain/chain.h)
+//   path_loss           losses of the paths of a batch, and their gradient (chain/path_loss.h)
 #include "chain/chain.h"
+#include "chain/path_loss.h"
 
 #include "bindings.h"
 
@@ -8,6 +10,8 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
+
+using Addresses = std::vector<std::uintptr_t>;
 
 template <class T>
 T* at(std::uintptr_t address) {
@@ -51,4 +55,24 @@ void bind_chain(nb::module_& module) {
         },
         "scores"_a, "best"_a, "states"_a, "paths"_a, nb::call_guard<nb::gil_scoped_release>(),
         "Best paths and their scores.");
+    module.def(
+        "path_loss",
+        [](std::ptrdiff_t time, int batch, int states, int threads, std::uintptr_t scores, bool wide,
+           std::uintptr_t paths, std::uintptr_t lengths, const Addresses& tables, bool wide_tables,
+           const Addresses& legal, std::uintptr_t weights, double weight, bool total, std::uintptr_t losses,
+           const Addresses& gradient, const std::string& kernels) {
+            const elman::PathLoss given{time, batch, states, threads, at<const void>(scores), wide,
+                                        at<const std::int64_t>(paths), at<const std::int64_t>(lengths),
+                                        at<const void>(tables[0]), at<const void>(tables[1]), at<const void>(tables[2]),
+                                        wide_tables, at<const bool>(legal[0]), at<const bool>(legal[1]),
+                                        at<const bool>(legal[2]), kernels};
+            const elman::PathLossGradient to{at<void>(gradient[0]), at<void>(gradient[1]), at<void>(gradient[2]),
+                                             at<void>(gradient[3])};
+            return elman::path_loss(given, at<const double>(weights), weight, total, at<void>(losses),
+                                    gradient[0] ? &to : nullptr);
+        },
+        "time"_a, "batch"_a, "states"_a, "threads"_a, "scores"_a, "wide"_a, "paths"_a, "lengths"_a, "tables"_a,
+        "wide_tables"_a, "legal"_a, "weights"_a, "weight"_a, "total"_a, "losses"_a, "gradient"_a, "kernels"_a,
+        nb::call_guard<nb::gil_scoped_release>(),
+        "Losses of paths and their gradient; False where something given is no score or no path.");
 }

@@ -382,6 +382,23 @@ void drain(const ChainScores& scores, const Prepared& prepared, Parts& parts) {
     std::fill(at, at + (width + 2) * width + parts.rows, 0.0f);
 }
 
+// Takes the gradient of a path's score, times the chain's weight, from the sums.
+void take_path(const ChainScores& scores, const ChainGradient& asked, const std::int64_t* paths, int n, Parts& parts) {
+    const double weight = asked.weights[n];
+    const std::ptrdiff_t states = scores.states, time = scores.lengths[n];
+    std::ptrdiff_t before = 0;
+    for (std::ptrdiff_t t = 0; t < time; t++) {
+        const std::ptrdiff_t place = scores.first[n] + t * scores.step, state = std::ptrdiff_t(paths[place]);
+        if (scores.wide)
+            static_cast<double*>(asked.rows)[place * states + state] -= weight;
+        else
+            static_cast<float*>(asked.rows)[place * states + state] -= float(weight);
+        (t ? parts.pairs[before * states + state] : parts.first[state]) -= weight;
+        before = state;
+    }
+    if (time) parts.last[before] -= weight;
+}
+
 void add(const std::vector<double>& from, double* to) {
     for (std::size_t i = 0; i < from.size(); i++) to[i] += from[i];
 }
@@ -391,11 +408,12 @@ void add(const std::vector<double>& from, double* to) {
 
 using namespace chain;
 
-void chain_sums(const ChainScores& scores, double* log_partition, std::int32_t* states, const ChainGradient* gradient) {
+void chain_sums(const ChainScores& scores, double* log_partition, std::int32_t* states, const ChainGradient* gradient,
+                const std::int64_t* paths) {
     const Kernels& kernels = choose(versions(), scores.kernels);
     const Prepared prepared(scores, kernels, false);
     const Table table(scores, kernels, prepared.width, false);
-    const Exact exact(scores);
+    Exact exact(scores);
     const std::vector<std::vector<int>> dealt = deal(scores);
     const int threads = int(dealt.size());
     const bool split = !gradient && in_halves(scores);
@@ -433,6 +451,10 @@ void chain_sums(const ChainScores& scores, double* log_partition, std::int32_t* 
                 }
             }
             states[n] = std::int32_t(state);
+            if (!paths) continue;
+            const double taken = exact.along(n, paths);
+            log_partition[n] = taken > NEVER ? log_partition[n] - taken : -NEVER;
+            if (gradient && state == ChainState::SOUND) take_path(scores, *gradient, paths, n, *parts[thread]);
         }
         if (gradient) drain(scores, prepared, *parts[thread]);
     });
@@ -455,7 +477,7 @@ void chain_viterbi(const ChainScores& scores, double* best, std::int32_t* states
     const Kernels& kernels = choose(versions(), scores.kernels);
     const Prepared prepared(scores, kernels, true);
     const Table table(scores, kernels, prepared.width, true);
-    const Exact exact(scores);
+    Exact exact(scores);
     const bool split = in_halves(scores);
     const std::vector<std::vector<int>> dealt = deal(scores);
     const std::ptrdiff_t time = longest(scores);

@@ -29,16 +29,18 @@ struct ChainScores {
 
 struct ChainGradient {
     const double* weights;  // (N,) of each chain's log partition
-    void* rows;             // (R, S) like the scores' own; overwritten where places are rows (past an end it is left
-                            // as it is), added to where there is an index
+    void* rows;             // (R, S) like the scores' own; overwritten where places are rows (past an end, and for a
+                            // chain that is not SOUND, it is left as it is), added to where there is an index
     double *transitions, *start, *end;  // added to
 };
 
 enum class ChainState : std::int32_t { SOUND = 0, IMPOSSIBLE = 1, NOT_A_SCORE = 2 };
 
 // log_partition (N,) and, where there is a gradient, that of sum weights * log_partition. A chain that is not SOUND
-// has no part in the gradient. A chain of length 0 has one path, of score 0.
-void chain_sums(const ChainScores& scores, double* log_partition, std::int32_t* states, const ChainGradient* gradient);
+// has no part in the gradient. A chain of length 0 has one path, of score 0. Where `paths` are given, a state for each
+// place and no index, it is all less the score of the path: -ln of its probability, inf for one that is impossible.
+void chain_sums(const ChainScores& scores, double* log_partition, std::int32_t* states, const ChainGradient* gradient,
+                const std::int64_t* paths = nullptr);
 
 // The best path, int64 at its places (-1 where there is none), and its score (N,).
 void chain_viterbi(const ChainScores& scores, double* best, std::int32_t* states, std::int64_t* paths);

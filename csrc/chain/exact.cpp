@@ -31,7 +31,9 @@ class LogSum {
 
 }  // namespace
 
-Exact::Exact(const ChainScores& scores) : scores(scores), into(scores.states), out_of(scores.states) {
+void Exact::find_ways() {
+    into.resize(scores.states);
+    out_of.resize(scores.states);
     for (int i = 0; i < scores.states; i++)
         for (int j = 0; j < scores.states; j++) {
             const double score = scores.transitions[std::ptrdiff_t(i) * scores.states + j];
@@ -69,12 +71,13 @@ void Exact::forward(int chain, std::vector<double>& alpha) const {
     }
 }
 
-ChainState Exact::sum(int chain, double& log_partition, const ChainGradient* gradient, const Parts& parts) const {
+ChainState Exact::sum(int chain, double& log_partition, const ChainGradient* gradient, const Parts& parts) {
     const std::ptrdiff_t time = scores.lengths[chain];
     const int states = scores.states;
     log_partition = 0;
     if (time == 0) return ChainState::SOUND;
     if (!is_sound(chain)) return ChainState::NOT_A_SCORE;
+    std::call_once(found, [&] { find_ways(); });
     std::vector<double> alpha(time * states);
     forward(chain, alpha);
     LogSum whole;
@@ -113,12 +116,13 @@ ChainState Exact::sum(int chain, double& log_partition, const ChainGradient* gra
     return ChainState::SOUND;
 }
 
-ChainState Exact::best(int chain, double& score, std::int64_t* paths) const {
+ChainState Exact::best(int chain, double& score, std::int64_t* paths) {
     const std::ptrdiff_t time = scores.lengths[chain];
     const int states = scores.states;
     score = 0;
     if (time == 0) return ChainState::SOUND;
     if (!is_sound(chain)) return ChainState::NOT_A_SCORE;
+    std::call_once(found, [&] { find_ways(); });
     std::vector<double> now(states), before(states);
     std::vector<std::int32_t> came(time * states);
     for (int s = 0; s < states; s++) now[s] = scores.start[s] + emission(chain, 0, s);

@@ -1,6 +1,7 @@
 // Chains in logarithms and float64: no score is too small, and transitions of -inf cost nothing.
 #pragma once
 
+#include <mutex>
 #include <vector>
 
 #include "chain.h"
@@ -8,18 +9,18 @@
 namespace elman {
 namespace chain {
 
-// One chain's scores, and the transitions that are possible.
+// The scores of chains, one at a time, and the transitions that are possible. Threads share one.
 class Exact {
   public:
-    explicit Exact(const ChainScores& scores);
+    explicit Exact(const ChainScores& scores) : scores(scores) {}
 
     // The log partition; where `gradient` is given, adds its parts times `weight`: pairs (S, S), first (S,),
     // last (S,), and rows as in ChainGradient.
     struct Parts {
         double *pairs, *first, *last, *sums;  // sums: (R, S) double, where there is an index
     };
-    ChainState sum(int chain, double& log_partition, const ChainGradient* gradient, const Parts& parts) const;
-    ChainState best(int chain, double& score, std::int64_t* paths) const;
+    ChainState sum(int chain, double& log_partition, const ChainGradient* gradient, const Parts& parts);
+    ChainState best(int chain, double& score, std::int64_t* paths);
     // The score of a path.
     double along(int chain, const std::int64_t* paths) const;
 
@@ -29,10 +30,12 @@ class Exact {
         double score;
     };
     double emission(int chain, std::ptrdiff_t t, int state) const;
+    void find_ways();
     bool is_sound(int chain) const;
     void forward(int chain, std::vector<double>& alpha) const;
 
     const ChainScores& scores;
+    std::once_flag found;  // most calls have no use for the ways
     std::vector<std::vector<Way>> into, out_of;
 };
 

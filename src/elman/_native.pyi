@@ -1,6 +1,6 @@
 """What csrc/bindings exports, for the type checker; only elman.kernels imports it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -310,3 +310,22 @@ def chain_sums(
     end: int,
 ) -> None: ...
 def chain_viterbi(scores: ChainScores, best: int, states: int, paths: int) -> None: ...
+def path_loss(
+    time: int,
+    batch: int,
+    states: int,
+    threads: int,
+    scores: int,
+    wide: bool,
+    paths: int,
+    lengths: int,
+    tables: Sequence[int],
+    wide_tables: bool,
+    legal: Sequence[int],
+    weights: int,
+    weight: float,
+    total: bool,
+    losses: int,
+    gradient: Sequence[int],
+    kernels: str,
+) -> bool: ...

@@ -116,6 +116,43 @@ def test_scores_changed_before_backward_are_refused() -> None:
         loss.backward()
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_gradients_add_up_over_backward_passes(reduction: str) -> None:
+    layer, scores, tags = problem()
+    loss = layer(scores, tags, LENGTHS, reduction)
+    loss.backward(retain_graph=True)
+    leaves = [scores, *layer.parameters()]
+    once = [leaf.grad.clone() for leaf in leaves if leaf.grad is not None]
+    loss.backward(torch.tensor(2.0), retain_graph=True)  # a second pass makes its own gradient
+    (layer(scores, tags, LENGTHS, reduction) * -0.5).backward()
+    for leaf, single in zip(leaves, once, strict=True):
+        assert leaf.grad is not None
+        torch.testing.assert_close(leaf.grad, single * 2.5, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_impossible_has_infinite_loss_and_no_part_in_the_gradient(
+    monkeypatch: pytest.MonkeyPatch, mode: str, dtype: torch.dtype
+) -> None:
+    monkeypatch.setenv("ELMAN_KERNELS", mode)
+    layer, scores, tags = problem(dtype=dtype)
+    scores = scores.detach()
+    scores[1, 2] = -math.inf  # no tag is possible: sequence 2 has no probability at all
+    scores.requires_grad_()
+    losses = layer(scores, tags, LENGTHS, "none")
+    assert losses[2] == math.inf
+    assert torch.isfinite(losses[[0, 1, 3]]).all()
+    if mode == "reference":
+        return
+    losses.sum().backward()
+    assert scores.grad is not None
+    assert (scores.grad[:, 2] == 0).all()
+    for leaf in (scores, *layer.parameters()):
+        assert leaf.grad is not None
+        assert torch.isfinite(leaf.grad).all()
+
+
 def segments(tags: tuple[str, ...], scheme: str) -> bool:
     """Whether the tags are what some segmentation is written as: by writing down every segmentation."""
 
@@ -205,6 +242,7 @@ def test_no_time_and_no_batch(shape: tuple[int, ...]) -> None:
     losses = layer(scores, tags, reduction="none")
     assert losses.tolist() == [0.0] * shape[1]
     losses.sum().backward()
+    assert float(layer(scores, tags).detach()) == 0.0
     assert layer.decode(scores)[0].shape == shape[:2]
     assert layer.marginals(scores).shape == shape
 

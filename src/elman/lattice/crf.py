@@ -14,21 +14,19 @@ None. Lafferty, McCallum and Pereira, "Conditional random fields", 2001; Lample 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, final
+from typing import NoReturn, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from elman.errors import ConfigError, ShapeError
 from elman.lattice import chain as reference
 from elman.lattice.chain import Paths
-from elman.lattice.chains import Chains, Gradient, best_paths, sums, use_native
+from elman.lattice.chains import Chains, best_paths, sums, use_native
+from elman.lattice.path_loss import REDUCTIONS, Refused, Tables, path_loss
 from elman.lattice.tags import legality
 from elman.padded import check_lengths, length_mask
-
-REDUCTIONS = ("none", "sum", "mean")
 
 
 @final
@@ -76,32 +74,41 @@ class CRF(nn.Module):
     ) -> Tensor:
         """The loss -ln p(tags | scores): (N,) for "none", or their sum or mean over sequences.
 
-        A sequence of length 0 has loss 0. Raises ShapeError for shapes, tags or lengths out of range, for a
-        score that is NaN or inf, and, naming the place, for tags that the scheme forbids.
+        A sequence of length 0 has loss 0, as has the mean of none, and an impossible one inf. Raises
+        ShapeError for shapes, tags or lengths out of range, for a score that is NaN or inf, and, naming the
+        place, for tags that the scheme forbids.
         """
         if reduction not in REDUCTIONS:
             raise ConfigError(f"reduction: expected one of {', '.join(REDUCTIONS)}, got {reduction!r}")
-        scores, lengths = self._check(scores, lengths)
-        tags = self._check_tags(scores, tags, lengths)
+        scores = self._check_scores(scores)
+        if tags.shape != scores.shape[:2] or tags.dtype != torch.int64 or tags.device != scores.device:
+            raise ShapeError(
+                f"tags: expected int64 {tuple(scores.shape[:2])} on {scores.device}, got {tags.dtype} "
+                f"{tuple(tags.shape)} on {tags.device}"
+            )
         if self._native(scores):
-            losses = _Loss.apply(scores, *self._tables(), tags, lengths)
-        else:
-            chain = self._chain(scores, lengths)
-            losses = reference.log_partition(chain) - reference.score(chain, tags)
+            return self._native_loss(scores, tags, lengths, reduction)
+        lengths = self._lengths(scores, lengths)
+        tags = self._check_tags(tags, lengths)
+        chain = self._chain(scores, lengths)
+        total = reference.log_partition(chain)
+        losses = torch.where(total > -torch.inf, total - reference.score(chain, tags), torch.inf)
         if reduction == "none":
             return losses
-        return losses.sum() if reduction == "sum" else losses.mean()
+        return losses.sum() / (1 if reduction == "sum" else max(len(losses), 1))
 
     def log_partition(self, scores: Tensor, lengths: Tensor | None = None) -> Tensor:
         """ln Z (N,): what the scores of all sequences of tags come to."""
-        scores, lengths = self._check(scores, lengths)
+        scores = self._check_scores(scores)
         if self._native(scores):
-            return _Loss.apply(scores, *self._tables(), None, lengths)
+            return self._native_loss(scores, None, lengths, "none")
+        lengths = self._lengths(scores, lengths)
         return reference.log_partition(self._chain(scores, lengths))
 
     def marginals(self, scores: Tensor, lengths: Tensor | None = None) -> Tensor:
         """p(y_t = s | x): (T, N, S), zero past a sequence's end; not differentiable."""
-        scores, lengths = self._check(scores.detach(), lengths)
+        scores = self._check_scores(scores.detach())
+        lengths = self._lengths(scores, lengths)
         if not self._native(scores):
             with torch.no_grad():
                 return reference.marginals(self._chain(scores, lengths)).states
@@ -112,7 +119,8 @@ class CRF(nn.Module):
 
     def decode(self, scores: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The best tags (T, N), -1 past a sequence's end, and their scores (N,) (Viterbi)."""
-        scores, lengths = self._check(scores.detach(), lengths)
+        scores = self._check_scores(scores.detach())
+        lengths = self._lengths(scores, lengths)
         if not self._native(scores):
             with torch.no_grad():
                 return reference.viterbi(self._chain(scores, lengths))
@@ -123,14 +131,36 @@ class CRF(nn.Module):
     @torch.no_grad()
     def k_best(self, scores: Tensor, k: int, lengths: Tensor | None = None) -> Paths:
         """The k best sequences of tags, best first: paths (T, N, k) and scores (N, k)."""
-        scores, lengths = self._check(scores.detach(), lengths)
+        scores = self._check_scores(scores.detach())
+        lengths = self._lengths(scores, lengths)
         return reference.k_best(self._chain(scores, lengths), k)
 
     # -- between the layer and the chain
     # -----------------------------------------------------------------------------
 
     def _native(self, scores: Tensor) -> bool:
-        return use_native() and scores.device.type == "cpu"
+        return use_native() and scores.is_cpu and self.start.is_cpu
+
+    def _native_loss(
+        self, scores: Tensor, tags: Tensor | None, lengths: Tensor | None, reduction: str
+    ) -> Tensor:
+        if lengths is not None:
+            lengths = self._lengths(scores, lengths)
+        legal = None
+        if self.scheme is not None:
+            legal = Tables(self.legal_steps, self.legal_start, self.legal_end)
+        tables = Tables(self.transitions, self.start, self.end)
+        try:
+            return path_loss(scores, tables, legal, tags, lengths, reduction)
+        except Refused:
+            self._tell(scores, tags, self._lengths(scores, lengths))
+
+    def _tell(self, scores: Tensor, tags: Tensor | None, lengths: Tensor) -> NoReturn:
+        """Raises ShapeError with the place of what the kernels refused."""
+        if tags is not None:
+            self._check_tags(tags, lengths)
+        sums(_chains(scores, *self._tables(), lengths), exact=scores.dtype == torch.float64)
+        raise AssertionError("the kernels refused what the checks do not")
 
     def _tables(self) -> tuple[Tensor, Tensor, Tensor]:
         """Transitions, start and end, -inf where the scheme forbids."""
@@ -146,25 +176,22 @@ class CRF(nn.Module):
         transitions, start, end = (table.to(scores.dtype) for table in self._tables())
         return reference.Chain(scores, reference.Dense.of(transitions), start, end, lengths)
 
-    def _check(self, scores: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _check_scores(self, scores: Tensor) -> Tensor:
         if scores.dim() != 3 or scores.shape[2] != self.size or not scores.is_floating_point():
             raise ShapeError(
                 f"scores: expected floating-point (T, N, {self.size}), got {tuple(scores.shape)} "
                 f"{scores.dtype}"
             )
-        if scores.dtype not in (torch.float32, torch.float64):
-            scores = scores.float()
+        return scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
+
+    def _lengths(self, scores: Tensor, lengths: Tensor | None) -> Tensor:
         time, batch = scores.shape[:2]
         if lengths is None:
-            return scores, torch.full((batch,), time, device=scores.device)
-        return scores, check_lengths(lengths, time, batch, scores.device)
+            return torch.full((batch,), time, device=scores.device)
+        return check_lengths(lengths, time, batch, scores.device)
 
-    def _check_tags(self, scores: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
+    def _check_tags(self, tags: Tensor, lengths: Tensor) -> Tensor:
         """Tags with 0 past the ends."""
-        if tags.shape != scores.shape[:2] or tags.dtype != torch.int64:
-            raise ShapeError(
-                f"tags: expected int64 {tuple(scores.shape[:2])}, got {tags.dtype} {tuple(tags.shape)}"
-            )
         valid = length_mask(lengths, len(tags))
         tags = torch.where(valid, tags, 0)
         wrong = (tags < 0) | (tags >= self.size)
@@ -198,101 +225,8 @@ class CRF(nn.Module):
         raise ShapeError(f"tags: sequence {element}, {told} in {self.scheme}; its probability is 0")
 
 
-class _Numbers(NamedTuple):
-    """What a loss is computed from, kept for a backward pass that weighs the sequences unlike."""
-
-    chains: Chains
-    tags: Tensor | None
-    exact: bool
-
-
-class _Loss(torch.autograd.Function):
-    """ln Z (N,), less the score of the tags where there are some."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        scores: Tensor,
-        transitions: Tensor,
-        start: Tensor,
-        end: Tensor,
-        tags: Tensor | None,
-        lengths: Tensor,
-    ) -> Tensor:
-        numbers = _Numbers(
-            _chains(scores, transitions, start, end, lengths), tags, scores.dtype == torch.float64
-        )
-        batch = scores.shape[1]
-        ctx.numbers, ctx.gradient = numbers, None
-        ctx.save_for_backward(scores, transitions, start, end)
-        if any(ctx.needs_input_grad):
-            # Every sequence has the same weight in a sum or mean: the gradient is made here and scaled there.
-            found = sums(numbers.chains, np.ones(batch), exact=numbers.exact)
-            ctx.gradient = found.gradient
-        else:
-            found = sums(numbers.chains, exact=numbers.exact)
-        losses = torch.from_numpy(found.log_partition)
-        if tags is not None:
-            losses = losses - _path_scores(numbers.chains, tags, scores, lengths)
-        return losses.to(scores.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
-        like = ctx.saved_tensors  # torch refuses here where the scores were changed since
-        chains, tags, exact = ctx.numbers
-        weights = grad_outputs[0].detach().double().numpy()
-        alike = bool((weights == weights[:1]).all())
-        gradient = ctx.gradient if alike else sums(chains, weights, exact=exact).gradient
-        assert gradient is not None
-        factor = float(weights[0]) if alike and len(weights) else 1.0
-        shares = np.ones(len(weights)) if alike else weights
-        parts = _less_path(gradient, chains, tags, shares)
-        found = [
-            (torch.from_numpy(part) * factor).reshape(tensor.shape).to(tensor.dtype)
-            for part, tensor in zip(parts, like, strict=True)
-        ]
-        return (*found, None, None)
-
-
 def _chains(scores: Tensor, transitions: Tensor, start: Tensor, end: Tensor, lengths: Tensor) -> Chains:
     time, batch, size = scores.shape
     rows = scores.detach().contiguous().numpy().reshape(time * batch, size)
     tables = (np.ascontiguousarray(table.detach().double().numpy()) for table in (transitions, start, end))
     return Chains(rows, np.arange(batch), lengths.contiguous().numpy(), *tables, step=max(batch, 1))
-
-
-def _path_scores(chains: Chains, tags: Tensor, scores: Tensor, lengths: Tensor) -> Tensor:
-    """The scores (N,) float64 of the tags."""
-    total = torch.zeros(len(lengths), dtype=torch.float64)
-    if not len(tags) or not len(lengths):
-        return total
-    valid = length_mask(lengths, len(tags))
-    taken = scores.detach().gather(2, tags[..., None])[..., 0].double()
-    total += taken.where(valid, 0.0).sum(0)
-    steps = torch.from_numpy(chains.transitions)[tags[:-1], tags[1:]]
-    total += steps.where(valid[1:], 0.0).sum(0)
-    last = tags.gather(0, (lengths - 1).clamp(min=0)[None])[0]
-    ends = torch.from_numpy(chains.start)[tags[0]] + torch.from_numpy(chains.end)[last]
-    return total + ends.where(lengths > 0, 0.0)
-
-
-def _less_path(
-    gradient: Gradient, chains: Chains, tags: Tensor | None, weights: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], ...]:
-    """The gradient of ln Z less that of the tags' score, each sequence by its weight."""
-    if tags is None or not len(chains.rows):
-        return tuple(gradient)
-    time, batch = tags.shape
-    size = chains.rows.shape[1]
-    path, lengths = tags.numpy(), chains.lengths
-    valid = np.arange(time)[:, None] < lengths
-    share = np.where(valid, weights, 0.0)
-    rows = gradient.rows.copy()
-    rows[np.arange(time * batch), path.reshape(-1)] -= share.reshape(-1).astype(rows.dtype)
-    pairs = np.bincount((path[:-1] * size + path[1:]).reshape(-1), share[1:].reshape(-1), size * size)
-    first = np.bincount(path[0], share[0], size)
-    last = np.bincount(
-        path[np.maximum(lengths - 1, 0), np.arange(batch)], np.where(lengths > 0, weights, 0), size
-    )
-    return rows, gradient.transitions - pairs.reshape(size, size), gradient.start - first, gradient.end - last
