@@ -1,4 +1,5 @@
 //   ctc_kernels()   the versions of CTC's kernels that can run here, widest first
+//   ctc_sound       whether targets and lengths are what the others trust
 //   ctc_loss        losses of a batch, and their gradient to the logits (ctc/ctc.h)
 //   ctc_align       the best paths of a batch
 //   pooled          an array in storage that is kept for the next one when it is no longer used
@@ -41,6 +42,12 @@ void bind_ctc(nb::module_& module) {
         },
         "numbers"_a, "float32, not set to anything.");
     module.def("ctc_kernels", &elman::ctc::kernel_names, "Versions of CTC's kernels that can run here, widest first.");
+    module.def(
+        "ctc_sound",
+        [](const std::vector<std::ptrdiff_t>& sizes, std::uintptr_t targets, std::uintptr_t frames,
+           std::uintptr_t lengths) { return elman::ctc::sound(batch_of(sizes, 0, targets, frames, lengths)); },
+        "sizes"_a, "targets"_a, "frames"_a, "lengths"_a,
+        "Whether labels and lengths are in range and every target fits its frames.");
     module.def(
         "ctc_loss",
         [](const std::vector<std::ptrdiff_t>& sizes, std::uintptr_t logits, std::uintptr_t targets,

@@ -85,6 +85,21 @@ void loss(const Batch& batch, int threads, const std::string& name) {
           [&](std::ptrdiff_t i, char* storage) { kernels.loss(batch, spans[i], storage); });
 }
 
+bool sound(const Batch& batch) {
+    for (std::ptrdiff_t n = 0; n < batch.size; n++) {
+        const std::int64_t frames = batch.frames[n], length = batch.lengths[n];
+        if (frames < 0 || frames > batch.time || length < 0 || length > batch.stride) return false;
+        const std::int64_t* target = batch.targets + n * batch.stride;
+        std::int64_t needed = length;
+        for (std::int64_t i = 0; i < length; i++) {
+            if (target[i] <= 0 || target[i] >= batch.classes) return false;
+            needed += i > 0 && target[i] == target[i - 1];
+        }
+        if (needed > frames) return false;
+    }
+    return true;
+}
+
 void align(const Batch& batch, int threads, const std::string& name) {
     const Kernels& kernels = choose(versions(), name);
     std::size_t bytes = 0;

@@ -28,6 +28,10 @@ struct Batch {
 // of zero where the target is impossible, NaN where a frame has no finite softmax.
 void loss(const Batch& batch, int threads, const std::string& kernels);
 
+// Whether targets are within 1 .. C - 1, lengths within T and the stride, and every target fits its frames: what the
+// other functions trust. Which row is wrong, and how, is told in Python.
+bool sound(const Batch& batch);
+
 // The path of the highest sum of logits. Every target fits its frames.
 void align(const Batch& batch, int threads, const std::string& kernels);
 

@@ -1,5 +1,5 @@
-// Softmax of every frame without its denominator, y = exp(x - max), as numbers at each position. The gradient starts as
-// the softmax: of few classes it is kept aside and the gradient written once, of many it is written at once and mended.
+// Softmax of every frame without its denominator, y = exp(x - max), as numbers. The gradient starts as the softmax: of
+// few classes it is kept aside and the gradient written once, of many it is written at once and mended.
 
 // Of sums of one frame each, in [1, C]: a product is cheaper than their logarithms.
 struct Logarithms {
@@ -45,25 +45,18 @@ static ELMAN_INLINE void find_highest(const Batch& batch, Frame& f) {
     f.highest = highest(most);
 }
 
-#if defined(__AVX512F__)
+// Of few classes all are kept and no label's: the recursions look theirs up.
 template <int NV>
 static ELMAN_INLINE void few_classes(const Batch& batch, const Work& work, Frame& f) {
-    V m[NV], e[NV], sum_of = V{};
+    const Row table = work.table.row((std::ptrdiff_t(f.t) * work.count + f.k) * NV * L);
+    V sum_of = V{};
     for (int j = 0; j < NV; j++) {
         const Number number = exp_number(loaded(batch, f, j * L) - f.highest);
-        m[j] = number.m, e[j] = (V)number.e;
-        const V y = power(number.m, number.e);
-        sum_of += y;
-        if (f.y && j < work.tiles) store(f.y + j * L, y);
+        table.put(j * L, number);
+        sum_of += power(number.m, number.e);
     }
     f.sum = total(sum_of);
-    blank_emission(work, f, {m[0], (VI)e[0]});
-    label_emissions(work, f, [&](std::ptrdiff_t at) {
-        const VI place = load_int(work.label + at);
-        return Number{look_up<NV>(m, place), (VI)look_up<NV>(e, place)};
-    });
 }
-#endif
 
 static ELMAN_INLINE void many_classes(const Batch& batch, const Work& work, Frame& f) {
     V sum_of = V{};
@@ -82,24 +75,24 @@ static ELMAN_INLINE void many_classes(const Batch& batch, const Work& work, Fram
     });
 }
 
-static ELMAN_INLINE void frame_emissions(const Batch& batch, const Work& work, Frame& f) {
-#if defined(__AVX512F__)
-    if (batch.classes < 1 * L) return few_classes<1>(batch, work, f);
-    if (batch.classes < 2 * L) return few_classes<2>(batch, work, f);
-    if (batch.classes <= LOOKED_UP) return few_classes<4>(batch, work, f);
-#endif
-    many_classes(batch, work, f);
-}
-
+// The softmax in f.y, or kept for write_block, as the gradient it is without the target.
 static ELMAN_INLINE void begin_gradient(const Batch& batch, const Work& work, const Frame& f) {
     if (work.tiles) {
         work.factor[std::ptrdiff_t(f.t) * work.count + f.k] = batch.scale / f.sum[0];
         return;
     }
     const V factor = batch.scale / f.sum, shift = all(batch.scale * batch.smoothing / float(batch.classes));
-    for (std::ptrdiff_t j = 0; j < batch.classes; j += L) {
+    float* g = batch.gradient + (f.x - batch.logits);
+    std::ptrdiff_t j = 0;
+    if (work.streams) {
+        const std::ptrdiff_t ahead = std::ptrdiff_t(-(reinterpret_cast<std::uintptr_t>(g) / sizeof(float)) % L);
+        store_part(g, ahead, load_part(f.y, ahead, V{}) * factor - shift);
+        for (j = ahead; j + L <= batch.classes; j += L)
+            store_past_caches(g + j, load_part(f.y + j, L, V{}) * factor - shift);
+    }
+    for (; j < batch.classes; j += L) {
         const std::ptrdiff_t count = batch.classes - j;
-        store_part(f.y + j, count, load_part(f.y + j, count, V{}) * factor - shift);
+        store_part(g + j, count, load_part(f.y + j, count, V{}) * factor - shift);
     }
 }
 
@@ -114,9 +107,14 @@ static double divergence(const Batch& batch, const Frame& f) {
 // A few frames at a time, each step for all of them: one's wait for its sum over the lanes is filled by another's work.
 constexpr int TOGETHER = 8;
 
+template <int NV>
 static void several_frames(const Batch& batch, const Work& work, Frame* frames, int count, Logarithms* sums) {
     for (int i = 0; i < count; i++) find_highest(batch, frames[i]);
-    for (int i = 0; i < count; i++) frame_emissions(batch, work, frames[i]);
+    for (int i = 0; i < count; i++)
+        if constexpr (NV > 0)
+            few_classes<NV>(batch, work, frames[i]);
+        else
+            many_classes(batch, work, frames[i]);
     if (batch.gradient)
         for (int i = 0; i < count; i++) begin_gradient(batch, work, frames[i]);
     for (int i = 0; i < count; i++) {
@@ -125,9 +123,10 @@ static void several_frames(const Batch& batch, const Work& work, Frame* frames, 
     }
 }
 
+template <int NV>
 static void emissions(const Batch& batch, const Work& work, Logarithms* sums) {
     const std::ptrdiff_t steps = batch.gradient ? batch.time : work.frames;
-    const int together = batch.classes <= 1024 ? TOGETHER : 1;  // or the frames leave the nearest cache in between
+    const int together = batch.classes <= NEAR ? TOGETHER : 1;
     Frame frames[TOGETHER];
     int count = 0;
     for (std::ptrdiff_t t = 0; t < steps; t++)
@@ -141,8 +140,9 @@ static void emissions(const Batch& batch, const Work& work, Logarithms* sums) {
             }
             Frame& f = frames[count++];
             f.k = k, f.t = int(t), f.x = batch.logits + row;
-            f.y = g && work.tiles ? work.softmax + (t * work.count + k) * work.tiles * L : g;
-            if (count == together) several_frames(batch, work, frames, count, sums), count = 0;
+            f.y = g && work.tiles ? work.softmax + (t * work.count + k) * work.tiles * L : work.streams ? work.frame : g;
+            if (count == together) several_frames<NV>(batch, work, frames, count, sums), count = 0;
         }
-    several_frames(batch, work, frames, count, sums);
+    several_frames<NV>(batch, work, frames, count, sums);
+    if (work.streams) end_of_stores_past_caches();
 }

@@ -2,6 +2,7 @@
 // blank's gamma is what the labels leave.
 
 // L frames from t on: positions become vectors over frames, which are added by class and turned back.
+template <int NV>
 static void write_block(const Batch& batch, const Work& work, int k, int t, float scale) {
     const Sequence& q = work.sequence[k];
     const int frames = q.frames - t < L ? q.frames - t : L;
@@ -28,7 +29,13 @@ static void write_block(const Batch& batch, const Work& work, int k, int t, floa
         const std::ptrdiff_t row = std::ptrdiff_t(t + i) * work.count + k;
         const V factor = all(work.factor[row]);
         for (int j = 0; j < work.tiles; j++) {
-            const V y = load(work.softmax + (row * work.tiles + j) * L);
+            V y;
+            if constexpr (NV > 0) {
+                const Number kept = work.table.at((row * NV + j) * L);
+                y = power(kept.m, kept.e);
+            } else {
+                y = load(work.softmax + (row * work.tiles + j) * L);
+            }
             store_part(g + j * L, batch.classes - j * L, y * factor - shift - scale * by_class[j * L + i]);
         }
     }
@@ -40,6 +47,9 @@ static void subtract_frame(const Batch& batch, const Work& work, const Sequence&
     float* g = batch.gradient + (std::ptrdiff_t(t) * batch.size + q.element) * batch.classes;
     const float* gamma = work.gamma + (t % L) * work.width + std::ptrdiff_t(q.first) * L;
     const int* label = work.label + std::ptrdiff_t(q.first) * L;
+    // What comes next is far away: of many classes no cache holds the gradient.
+    if (t > 1)
+        for (int i = band.low * L; i < end; i++) fetch_to_write(g - 2 * batch.size * batch.classes + label[i]);
     float labels = 0;
     for (int i = band.low * L; i < end; i++) {
         labels += gamma[i];
@@ -54,6 +64,7 @@ static void no_gradient(const Batch& batch, const Sequence& q) {
                          std::size_t(batch.classes) * sizeof(float));
 }
 
+template <int NV>
 static void backward(const Batch& batch, const Work& work) {
     const float scale = batch.scale * (1 - batch.smoothing);
     const bool few = work.tiles > 0;
@@ -65,10 +76,10 @@ static void backward(const Batch& batch, const Work& work) {
             if (few && q.vectors > 2 && (t == q.frames - 1 || t % L == L - 1))  // outside the band nothing is written
                 for (int i = 0; i < L; i++)
                     __builtin_memset(work.gamma + i * work.width + q.first * L, 0, std::size_t(q.vectors) * sizeof(V));
-            step_backward(work, k, t);
+            step_backward<NV>(work, k, t);
             if (!few)
                 subtract_frame(batch, work, q, t, scale);
             else if (t % L == 0)
-                write_block(batch, work, k, t, scale);
+                write_block<NV>(batch, work, k, t, scale);
         }
 }

@@ -74,6 +74,22 @@ static ELMAN_INLINE void store_part(float* p, std::ptrdiff_t count, V x) {
 #endif
 }
 
+// To an aligned place past the caches, where there is an instruction for it.
+static ELMAN_INLINE void store_past_caches(float* p, V x) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(p, (__m512)x);
+#elif defined(__AVX2__)
+    _mm256_stream_ps(p, (__m256)x);
+#else
+    store(p, x);
+#endif
+}
+static ELMAN_INLINE void end_of_stores_past_caches() {
+#if defined(__AVX2__)
+    _mm_sfence();
+#endif
+}
+
 static ELMAN_INLINE V gather(const float* p, const int* place) {
 #if defined(__AVX512F__)
     return (V)_mm512_i32gather_ps((__m512i)load_int(place), p, 4);
@@ -95,7 +111,13 @@ static ELMAN_INLINE V look_up(const V* table, VI place) {
     const __m512 high = _mm512_permutex2var_ps((__m512)table[NV > 2 ? 2 : 0], at, (__m512)table[NV > 2 ? 3 : 0]);
     return (V)_mm512_mask_blend_ps(_mm512_test_epi32_mask(at, _mm512_set1_epi32(32)), low, high);
 }
-constexpr std::ptrdiff_t LOOKED_UP = 4 * L - 1;  // classes, and one more place that is none
-#else
-constexpr std::ptrdiff_t LOOKED_UP = -1;
 #endif
+
+// Vectors of a table of all classes and one more that is none; 0 where they are too many, or nothing looks them up.
+static ELMAN_INLINE int vectors_to_look_up([[maybe_unused]] std::ptrdiff_t classes) {
+#if defined(__AVX512F__)
+    return classes < L ? 1 : classes < 2 * L ? 2 : classes < 4 * L ? 4 : 0;
+#else
+    return 0;
+#endif
+}

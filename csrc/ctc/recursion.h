@@ -26,13 +26,35 @@ static int normalise(const Sequence& q, Band band, Row from, Row to, Row blank) 
     return shift[0];
 }
 
-static ELMAN_INLINE Number blank_at(const Work& work, int k, int t) {
-    const std::ptrdiff_t at = std::ptrdiff_t(t) * work.count + k;
-    return {all(work.blank_emission.m[at]), all_int(work.blank_emission.e[at])};
-}
+// y_t of a sequence, looked up in NV vectors of all classes, or, where NV is 0, as it was kept at each position.
+template <int NV>
+struct Emission {
+    V m[NV], e[NV];
+    Number blank;
+    ELMAN_INLINE Emission(const Work& work, int k, int t) {
+        const Row row = work.table.row((std::ptrdiff_t(t) * work.count + k) * NV * L);
+        for (int j = 0; j < NV; j++) m[j] = load(row.m + j * L), e[j] = (V)load_int(row.e + j * L);
+        blank = {all(row.m[0]), all_int(row.e[0])};
+    }
+    ELMAN_INLINE Number at(const Work& work, std::ptrdiff_t position) const {
+        const VI place = load_int(work.label + position);
+        return {look_up<NV>(m, place), (VI)look_up<NV>(e, place)};
+    }
+};
+template <>
+struct Emission<0> {
+    Row row;
+    Number blank;
+    ELMAN_INLINE Emission(const Work& work, int k, int t) : row(work.emission.row(work.width * t)) {
+        const std::ptrdiff_t at = std::ptrdiff_t(t) * work.count + k;
+        blank = {all(work.blank_emission.m[at]), all_int(work.blank_emission.e[at])};
+    }
+    ELMAN_INLINE Number at(const Work&, std::ptrdiff_t position) const { return row.at(position); }
+};
 
 static ELMAN_INLINE Number times(Number a, Number b) { return {a.m * b.m, a.e + b.e}; }
 
+template <int NV>
 static ELMAN_INLINE void step_forward(const Work& work, int k, int t) {
     const Sequence& q = work.sequence[k];
     const Band band = band_of(q, t);
@@ -43,8 +65,8 @@ static ELMAN_INLINE void step_forward(const Work& work, int k, int t) {
         if (t) *offset = offset[-work.count] + normalise(q, band_of(q, t - 1), from, work.fresh, work.blank);
         from = work.fresh;
     }
-    const Row to = work.alpha.row(work.width * t), emission = work.emission.row(work.width * t);
-    const Number y = blank_at(work, k, t);
+    const Row to = work.alpha.row(work.width * t);
+    const Emission<NV> y(work, k, t);
     Number before = dead();
     // The vector below the band is of use while it has just left it; later it holds what is long past.
     if (band.low > 0 && band_of(q, t - 1).low < band.low) before = from.at(first + std::ptrdiff_t(band.low - 1) * L);
@@ -53,13 +75,14 @@ static ELMAN_INLINE void step_forward(const Work& work, int k, int t) {
         const Number a = from.at(at), b = work.blank.at(at), previous = shift_up(before, a);
         before = a;
         const Number entered = sum(b, previous);
-        work.blank.put(at, times(entered, y));
+        work.blank.put(at, times(entered, y.blank));
         const Number came = select(load_int(work.skip + at), entered, b);
-        to.put(at, times(sum(a, came), emission.at(at)));
+        to.put(at, times(sum(a, came), y.at(work, at)));
     }
     if (band.high < q.vectors) to.put(first + std::ptrdiff_t(band.high) * L, dead());
 }
 
+template <int NV>
 static void forward(const Work& work) {
     for (int k = 0; k < work.count; k++) {
         const Sequence& q = work.sequence[k];
@@ -72,7 +95,7 @@ static void forward(const Work& work) {
     }
     for (int t = 0; t < work.frames; t++)
         for (int k = 0; k < work.count; k++)
-            if (t < work.sequence[k].frames) step_forward(work, k, t);
+            if (t < work.sequence[k].frames) step_forward<NV>(work, k, t);
 }
 
 // p(target) = inverse^-1 2^exponent from the last label and the last blank; ln p returned.
@@ -97,12 +120,13 @@ static double finish(const Work& work, int k) {
 static ELMAN_INLINE int clamped(std::int64_t x) { return x < FLOOR ? FLOOR : x > -FLOOR ? -FLOOR : int(x); }
 
 // Writes gamma_t(label i) = alpha beta / p to the row t % L of `gamma`.
+template <int NV>
 static ELMAN_INLINE void step_backward(const Work& work, int k, int t) {
     Sequence& q = work.sequence[k];
     const Band band = band_of(q, t);
     const std::ptrdiff_t first = std::ptrdiff_t(q.first) * L;
-    const Row alpha = work.alpha.row(work.width * t), emission = work.emission.row(work.width * t);
-    const Number y = blank_at(work, k, t);
+    const Row alpha = work.alpha.row(work.width * t);
+    const Emission<NV> y(work, k, t);
     const VI exponent =
         all_int(clamped(work.offset[std::ptrdiff_t(unsigned(t) / PERIOD) * work.count + k] + q.behind - q.exponent));
     const V inverse = all(q.inverse);
@@ -123,8 +147,8 @@ static ELMAN_INLINE void step_backward(const Work& work, int k, int t) {
         after = entered;
         const Number beta = sum(label, next), a = alpha.at(at);
         store(gamma + at, power(a.m * beta.m * inverse, a.e + beta.e + exponent));
-        work.blank_after.put(at, times(both, y));
-        work.after.put(at, times(beta, emission.at(at)));
+        work.blank_after.put(at, times(both, y.blank));
+        work.after.put(at, times(beta, y.at(work, at)));
     }
     if (unsigned(t) % PERIOD == 0) q.behind += normalise(q, band, work.after, work.after, work.blank_after);
 }

@@ -35,6 +35,8 @@ struct Row {
 };
 
 constexpr std::ptrdiff_t FEW = 64;  // classes whose sums are kept beside each other
+constexpr std::ptrdiff_t NEAR = 1024;  // classes of which several frames fit the nearest cache
+constexpr std::ptrdiff_t STREAMED = 1 << 22;  // numbers of a gradient that no cache holds until it is read again
 
 struct Work {
     int count = 0, frames = 0;
@@ -42,14 +44,18 @@ struct Work {
     Sequence* sequence;
     int *label, *skip;        // (W,); skip: -1 where the label may follow the one before without a blank
     int* there;               // (W,): -1 where there is a label
-    Row emission, alpha;      // (frames, W): of labels
-    Row blank_emission;       // (frames, count)
+    int looked_up = 0;        // vectors of all classes' y, where that is so little that positions look theirs up, else 0
+    Row table;                // (frames, count, looked_up L)
+    Row emission, alpha;      // (frames, W): of labels; no emission where it is looked up
+    Row blank_emission;       // (frames, count), likewise
     Row fresh, blank;         // (W,): alpha of labels and blanks, normalised anew
     Row after, blank_after;   // (W,): emission times beta of the next frame
     std::int64_t* offset;     // (blocks of PERIOD frames, count): exponent taken out of alpha
     float* gamma;             // (L, W): posteriors of labels
     int tiles = 0;            // vectors of the classes, where they are few and a gradient is wanted, else 0
-    float *softmax, *factor;  // (frames, count, tiles L) and (frames, count), what to multiply it with
+    float *softmax, *factor;  // (frames, count, tiles L), likewise, and (frames, count), what to multiply it with
+    bool streams = false;     // the gradient is written past the caches
+    float* frame;             // (classes,): its softmax until then
     std::size_t bytes = 0;
 
     Work(const Batch& batch, Span span, char* storage) {
@@ -65,17 +71,22 @@ struct Work {
             frames = frames > steps ? frames : steps;
         }
         width = vectors * L;
-        const std::ptrdiff_t table = width * frames;
+        const std::ptrdiff_t states = width * frames;
         label = taker.take<int>(width), skip = taker.take<int>(width), there = taker.take<int>(width);
         auto rows = [&](std::ptrdiff_t numbers) { return Row{taker.take<float>(numbers), taker.take<int>(numbers)}; };
-        emission = rows(table), alpha = rows(table);
-        blank_emission = rows(std::ptrdiff_t(frames) * count);
+        looked_up = vectors_to_look_up(batch.classes);
+        const std::ptrdiff_t steps = std::ptrdiff_t(frames) * count, kept = looked_up ? 0 : 1;
+        table = rows(steps * looked_up * L);
+        emission = rows(kept * states), alpha = rows(states);
+        blank_emission = rows(kept * steps);
         fresh = rows(width), blank = rows(width), after = rows(width), blank_after = rows(width);
         offset = taker.take<std::int64_t>(std::ptrdiff_t(frames / PERIOD + 1) * count);
         gamma = taker.take<float>(width * L);
         tiles = batch.gradient && batch.classes <= FEW ? int((batch.classes + L - 1) / L) : 0;
-        softmax = taker.take<float>(std::ptrdiff_t(frames) * count * tiles * L);
-        factor = taker.take<float>(std::ptrdiff_t(frames) * count);
+        softmax = taker.take<float>(kept * steps * tiles * L);
+        factor = taker.take<float>(steps);
+        streams = batch.gradient && batch.classes > NEAR && batch.time * batch.size * batch.classes > STREAMED;
+        frame = taker.take<float>(streams ? batch.classes : 0);
         bytes = taker.used;
         if (storage)
             for (int k = 0; k < count; k++) read_labels(batch, sequence[k]);
@@ -86,7 +97,7 @@ struct Work {
         const std::int64_t* target = batch.targets + q.element * batch.stride;
         int *own = label + q.first * L, *may_skip = skip + q.first * L;
         // The first class that is none has y = 0 where y is looked up.
-        const int none = batch.classes <= LOOKED_UP ? int(batch.classes) : 0;
+        const int none = looked_up ? int(batch.classes) : 0;
         for (int i = 0; i < q.vectors * L; i++) {
             there[q.first * L + i] = i < q.length ? -1 : 0;
             own[i] = i < q.length ? int(target[i]) : none;

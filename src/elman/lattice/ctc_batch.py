@@ -14,6 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from elman import kernels
 from elman.errors import DivergedError, ShapeError
 from elman.padded import check_lengths, length_mask
 
@@ -66,10 +67,36 @@ def check_batch(
         raise ShapeError(f"targets: expected integers, got {targets.dtype}")
     device = logits.device
     targets = targets.detach().to(device, torch.int64).contiguous()
+    if input_lengths is not None and target_lengths is not None:
+        batch = Batch(targets, input_lengths, target_lengths, time)
+        if _sound(batch, count, classes):
+            return batch
     frames = _lengths("input_lengths", input_lengths, time, count, device)
     lengths = _lengths("target_lengths", target_lengths, targets.shape[1], count, device)
     _check_rows(targets, frames, lengths, classes)
     return Batch(targets, frames, lengths, time)
+
+
+def _sound(batch: Batch, count: int, classes: int) -> bool:
+    """Whether the native module finds everything in order; False where it does not, or cannot be asked.
+
+    One pass over small arrays, which are not worth a dozen calls of torch and NumPy. What is wrong is told by
+    those.
+    """
+    targets, frames, lengths = batch.targets, batch.input_lengths, batch.target_lengths
+    for tensor in (targets, frames, lengths):
+        plain = tensor.dtype == torch.int64 and tensor.device.type == "cpu" and tensor.is_contiguous()
+        if not plain or type(tensor) is not Tensor:
+            return False
+    if frames.shape != (count,) or lengths.shape != (count,) or not kernels.native_available():
+        return False
+    if kernels.mode() not in ("auto", "native") or torch._C._are_functorch_transforms_active():
+        return False
+    if torch.compiler.is_compiling():
+        return False
+    sizes = [batch.time, count, classes, targets.shape[1]]
+    addresses = (tensor.data_ptr() for tensor in (targets, frames, lengths))
+    return kernels.native_module().ctc_sound(sizes, *addresses)
 
 
 def _lengths(name: str, lengths: Tensor | None, most: int, count: int, device: torch.device) -> Tensor:
