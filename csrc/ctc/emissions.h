@@ -41,7 +41,18 @@ static ELMAN_INLINE void blank_emission(const Work& work, const Frame& f, Number
 
 static ELMAN_INLINE void find_highest(const Batch& batch, Frame& f) {
     V most = loaded(batch, f, 0);
-    for (std::ptrdiff_t j = L; j < batch.classes; j += L) most = larger(most, loaded(batch, f, j));
+    std::ptrdiff_t j = L;
+    if (batch.classes > NEAR) {  // four chains, for none waits for what another finds
+        V second = most, third = most, fourth = most;
+        for (; j + 4 * L <= batch.classes; j += 4 * L) {
+            most = larger(most, load_part(f.x + j, L, V{}));
+            second = larger(second, load_part(f.x + j + L, L, V{}));
+            third = larger(third, load_part(f.x + j + 2 * L, L, V{}));
+            fourth = larger(fourth, load_part(f.x + j + 3 * L, L, V{}));
+        }
+        most = larger(larger(most, second), larger(third, fourth));
+    }
+    for (; j < batch.classes; j += L) most = larger(most, loaded(batch, f, j));
     f.highest = highest(most);
 }
 
@@ -61,8 +72,7 @@ static ELMAN_INLINE void few_classes(const Batch& batch, const Work& work, Frame
 static ELMAN_INLINE void many_classes(const Batch& batch, const Work& work, Frame& f) {
     V sum_of = V{};
     for (std::ptrdiff_t j = 0; j < batch.classes; j += L) {
-        const Number number = exp_number(loaded(batch, f, j) - f.highest);
-        const V y = power(number.m, number.e);
+        const V y = exp_float(loaded(batch, f, j) - f.highest);
         sum_of += y;
         if (f.y) store_part(f.y + j, work.tiles ? L : batch.classes - j, y);
     }

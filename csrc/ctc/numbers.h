@@ -59,6 +59,19 @@ static ELMAN_INLINE Number exp_number(V x) {
     return {impossible ? V{} : m, impossible ? all_int(DEAD) : e};
 }
 
+// exp(x) for x <= 0 as a float, zero where that is below its range; a NaN stays one.
+static ELMAN_INLINE V exp_float(V x) {
+#if defined(__AVX512F__)
+    V shifted;
+    const V c = larger(all(-110.0f), x);  // the second of the two where one is a NaN
+    const V rest = exp_rest(split(c, shifted));
+    return (V)_mm512_scalef_ps((__m512)(1.0f + rest), (__m512)(shifted - ROUNDING));
+#else
+    const Number number = exp_number(x);
+    return power(number.m, number.e);
+#endif
+}
+
 // m in [1, 2), or zero at FLOOR.
 static ELMAN_INLINE Number normalise(Number a) {
     const VI bits = (VI)a.m;

@@ -173,6 +173,14 @@ def test_native_is_the_reference_whatever_the_shape(
         torch.testing.assert_close(found[name][1], found["reference"][1], rtol=0, atol=5e-6)
 
 
+def test_gradients_larger_than_caches_are_torchs_in_float64(way: str) -> None:
+    inputs = example(21, 30, 3, 50_001, 9)  # rows begin anywhere in a line of the cache
+    expected, gradient = torch_loss(*inputs)
+    loss, found = own(*inputs)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.double(), gradient, rtol=0, atol=1e-5)
+
+
 def test_confident_and_long_inputs_lose_nothing(way: str) -> None:
     generator = torch.Generator().manual_seed(0)
     time, length = (400, 20) if way == "reference" else (20_000, 60)
@@ -333,8 +341,9 @@ def test_what_cannot_be_computed_is_named_by_row(call: Callable[[], object], tol
 @pytest.mark.parametrize(
     ("value", "told"), [(math.nan, "NaN"), (math.inf, "inf"), (-math.inf, "-inf in all classes")]
 )
-def test_no_nan_is_silent(way: str, value: float, told: str) -> None:
-    logits = example(18, 8, 3, 5, 1)[0]
+@pytest.mark.parametrize("classes", [5, 500])
+def test_no_nan_is_silent(way: str, classes: int, value: float, told: str) -> None:
+    logits = example(18, 8, 3, classes, 1)[0]
     if value == -math.inf:
         logits[6, 1] = value
     else:
