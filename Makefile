@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 RUN    ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench sanitize lint format reproduce clean
+.PHONY: help env demo test bench sanitize races neon lint format reproduce clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,23 @@ sanitize: $(WATCHED)/.installed ## run the tests of the native kernels under the
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(WATCHED)/bin/python -m pytest --quiet --capture=sys $(SANITIZED_TESTS)
 
+CASES := build/cases
+$(CASES)/.written: $(STAMP) tests/driver/cases.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/driver/cases.py $(CASES)
+	@touch $@
+
+races: $(CASES)/.written ## repeat calls of the engine from several threads at once under the thread sanitizer
+	$(BIN)/cmake -S . -B build/races -DELMAN_DRIVER=ON -DELMAN_SANITIZE=thread > /dev/null
+	$(BIN)/cmake --build build/races --parallel 2
+	build/races/driver $(CASES)/*.case
+
+# Debian: apt-get install g++-aarch64-linux-gnu qemu-user
+neon: $(CASES)/.written ## compile the kernels for 64-bit ARM and repeat calls of the engine under QEMU
+	$(BIN)/cmake -S . -B build/neon -DELMAN_DRIVER=ON -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+		-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static > /dev/null
+	$(BIN)/cmake --build build/neon --parallel 2
+	qemu-aarch64 build/neon/driver $(CASES)/*.case
+
 lint: $(STAMP) ## ruff and pyrefly
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
@@ -63,9 +80,8 @@ format: $(STAMP) ## let ruff lay out the code and sort the imports
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## train recurrent layers natively and with torch.nn, in turn: tables of ratios
-	$(BIN)/python benchmarks/scan_training.py
-	$(BIN)/python benchmarks/scan_training.py --ragged
+bench: $(STAMP) ## run the benchmarks in turn with their rivals, as far as those are installed: docs/benchmarks.md
+	$(BIN)/python benchmarks/report.py
 
 reproduce: ## list the commands that repeat the recorded results
 	@for file in reproduce/*.sh reproduce/kill_and_resume.py; do echo "PATH=$(BIN):\$$PATH $$file"; done

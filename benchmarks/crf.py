@@ -9,7 +9,7 @@ compared. Needs pytorch-crf.
 import argparse
 
 import torch
-import torchcrf  # pyrefly: ignore[missing-import]
+import torchcrf
 from timing import conditions, interleaved, table
 
 from elman.lattice.crf import CRF

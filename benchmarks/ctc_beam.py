@@ -91,7 +91,8 @@ def write_trigram(sentences: list[list[str]], words: set[str], path: Path) -> No
     spread = 0.5 * len(counts[1]) / total / (len(words) + 2)
     p: list[dict[tuple[str, ...], float]] = [{} for _ in range(4)]
     back_off: list[dict[tuple[str, ...], float]] = [{} for _ in range(4)]
-    p[1] = {(w,): max(counts[1][w,] - 0.5, 0) / total + spread for w in [*sorted(words), "</s>", "<unk>"]}
+    for word in [*sorted(words), "</s>", "<unk>"]:
+        p[1][word,] = max(counts[1][word,] - 0.5, 0) / total + spread
     p[1]["<s>",] = 1e-99
 
     def lower(gram: tuple[str, ...]) -> float:

@@ -12,7 +12,7 @@ import logging
 
 import numpy as np
 import torch
-from hmmlearn.hmm import CategoricalHMM as Peer  # pyrefly: ignore[missing-import]
+from hmmlearn.hmm import CategoricalHMM as Peer
 from timing import conditions, interleaved, table
 
 from elman.lattice.hmm_discrete import CategoricalHMM

@@ -23,7 +23,7 @@ from elman import kernels
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from elman.scan import scan
 
-KINDS: dict[str, tuple[Callable[[int, int], Cell], type[nn.RNNBase] | None, int]] = {
+KINDS: dict[str, tuple[Callable[[int, int], Cell], Callable[[int, int], nn.RNNBase] | None, int]] = {
     "LSTM": (LSTMCell, nn.LSTM, 4),
     "GRU": (GRUCell, nn.GRU, 3),
     "RNN": (ElmanCell, nn.RNN, 1),

@@ -34,7 +34,7 @@ class RoundedProduct(torch.autograd.Function):
         return rounded(x) @ rounded(weight).T
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
         x, weight = ctx.saved_tensors
         d = rounded(grad_outputs[0])
         return d @ rounded(weight), d.flatten(0, -2).T @ rounded(x).flatten(0, -2)
