@@ -19,6 +19,7 @@ from elman.train.optim import build_optimizer, clip
 
 RIVALS: Mapping[str, tuple[str, str]] = {
     "native float32": ("native", "float32"),
+    "native bfloat16": ("native", "bfloat16"),
     "torch float32": ("torch", "float32"),
     "torch bfloat16": ("torch", "bfloat16"),
 }
