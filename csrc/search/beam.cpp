@@ -14,6 +14,8 @@ namespace elman {
 
 namespace {
 
+constexpr std::uint32_t NO_EDGE = 0xFFFFFFFF;
+
 int bits_for(int numbers) { return static_cast<int>(std::bit_width(static_cast<unsigned>(numbers - 1))); }
 
 }  // namespace
@@ -48,6 +50,11 @@ Beam<Real>::Beam(const Decoder& decoder)
     last.resize(width);
     skip.resize(std::size_t(width) * skip_words);
     keys.resize(2 * std::size_t(width) + classes + most_edges() + SEARCH_PADDING);
+    spare.resize(keys.size());
+    if (lexicon && decoder.model && !settings.symbol_model) {
+        constexpr unsigned A_PREFIX = 32, MOST = 1 << 14;
+        completions.resize(std::bit_ceil(std::min(A_PREFIX * static_cast<unsigned>(width), MOST)), {{}, NO_EDGE, Real(1)});
+    }
     std::fill_n(y, decoder.row, Real(0));
     std::fill_n(open, decoder.row, Real(0));
     opened = classes - 1;

@@ -101,6 +101,12 @@ class Beam {
         std::int32_t before, start, end;
         float peak;
     };
+    // The factor of a word's edge in a context: prefixes that differ further back ask for the same ones.
+    struct Completion {
+        NgramState state;
+        std::uint32_t edge;
+        Real factor;
+    };
     struct Slots {
         std::vector<Real> blank, symbol;
         std::vector<std::int32_t> node;
@@ -134,14 +140,14 @@ class Beam {
     int find_child(int parent, std::uint32_t label, int word) const;
     void put_context(Node& node, const Node& parent);
     void put_scores(Node& node);
+    Real completing(const NgramState& state, const Node& node, std::uint32_t edge);
     void settle();
     void fill_row(const Node& node);
     void release();
     const Real* row_of(const Node& node) const;
-    bool by_rows() const { return !factors.rows.empty() && opened == classes - 1; }
     std::size_t most_edges() const { return lexicon ? lexicon->most_edges : 0; }
     std::uint64_t* skips(int i) { return skip.data() + std::size_t(i) * skip_words; }
-    bool skipped(int i, std::uint32_t place) { return skips(i)[place >> 6] >> (place & 63) & 1; }
+    bool skipped(int i, std::uint32_t bit) { return skips(i)[bit >> 6] >> (bit & 63) & 1; }
     void collect();
     std::vector<Final> finals(const std::vector<double>& ends) const;
     double end_score(const Context* context) const;
@@ -160,6 +166,7 @@ class Beam {
     std::vector<Context> contexts;
     std::vector<Entry> entries;
     std::vector<Real> edge_factors;
+    std::vector<Completion> completions;  // the latest, by a hash
     Slots now, next;
     int live = 0;
     double log_scale = 0, log_sum = 0;
@@ -176,8 +183,9 @@ class Beam {
     int opened = 0;
     std::vector<Real> total, stay_blank, stay_symbol;
     std::vector<std::int32_t> above, last;  // the parent's slot, the last symbol; -1: none
-    std::vector<std::uint64_t> skip;        // symbols that lead to a prefix which is live itself, a bit each
-    std::vector<Key<Real>> keys;
+    // Symbols that lead to a prefix which is live itself, a bit each: by their places, with a lexicon by themselves.
+    std::vector<std::uint64_t> skip;
+    std::vector<Key<Real>> keys, spare;
     int found_keys = 0;
 
     std::vector<Request> asked;

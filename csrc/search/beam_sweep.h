@@ -35,6 +35,29 @@ int extend_all(const SearchKernels&, const double* y, const double* row, const s
     return found;
 }
 
+template <class Real>
+int median_of_three(const Key<Real>* keys, int count) {
+    const int middle = count / 2, end = count - 1;
+    const bool first = keys[0] > keys[middle], second = keys[middle] > keys[end], third = keys[0] > keys[end];
+    return first == second ? middle : first == third ? end : 0;
+}
+
+int enter_all(const SearchKernels& kernels, const float* y, int classes, std::uint64_t children, std::uint64_t open,
+              const float* factors, float mass, float least, std::uint32_t base, Key<float>* keys) {
+    return kernels.enter(y, classes, children, open, factors, mass, least, base, &keys->bits);
+}
+
+int enter_all(const SearchKernels&, const double* y, int, std::uint64_t children, std::uint64_t open,
+              const double* factors, double mass, double least, std::uint32_t base, Key<double>* keys) {
+    int found = 0;
+    for (; open; open &= open - 1) {
+        const int label = std::countr_zero(open);
+        const double score = mass * y[label] * factors[std::popcount(children & ((std::uint64_t(1) << label) - 1))];
+        if (score > least) keys[found++] = {score, base + static_cast<std::uint32_t>(label)};
+    }
+    return found;
+}
+
 }  // namespace
 
 template <class Real>
@@ -95,8 +118,8 @@ void Beam<Real>::sweep() {
                 above[i] = parent;
                 const bool repeats = nodes[node.parent].parent >= 0 && nodes[node.parent].label == node.label;
                 to_symbol += (repeats ? now.blank[parent] : total[parent]) * y[label] * node.factor;
-                if (node.word < 0 && place[label] >= 0)
-                    skips(parent)[place[label] >> 6] |= std::uint64_t(1) << (place[label] & 63);
+                if (const int bit = lexicon ? label : place[label]; node.word < 0 && bit >= 0)
+                    skips(parent)[bit >> 6] |= std::uint64_t(1) << (bit & 63);
             }
         }
         stay_blank[i] = to_blank;
@@ -109,7 +132,7 @@ void Beam<Real>::sweep() {
     // first: what they lead to raises that bound for the many that come after.
     Real least = live == width ? smallest : Real(0);
     const Real greatest = *std::max_element(total.begin(), total.begin() + live);
-    if (lexicon && !by_rows()) rank_symbols(greatest, least);
+    if (lexicon && classes > 64) rank_symbols(greatest, least);
     for (const bool first : {true, false}) {
         for (int i = 0; i < live; i++) {
             if ((total[i] >= greatest / 16) != first) continue;
@@ -121,12 +144,40 @@ void Beam<Real>::sweep() {
 }
 
 // Keeps the best candidates, as many as the beam is wide; `least` becomes the worst of them.
+//
+// Quickselect without a branch on a key: each is written to both sides of the pivot and counted on one. Those that are
+// sure to be kept gather at the front; either side may be written over what is read, which it never overtakes.
 template <class Real>
 void Beam<Real>::cut(Real& least) {
-    std::nth_element(keys.begin(), keys.begin() + width - 1, keys.begin() + found_keys,
-                     [](const Key<Real>& a, const Key<Real>& b) { return a > b; });
+    int sure = 0, count = found_keys;
+    for (Key<Real>* from = keys.data(); sure < width;) {
+        const int middle = median_of_three(from, count);
+        const Key<Real> pivot = from[middle];
+        from[middle] = from[--count];
+        Key<Real>*const above = keys.data() + sure, *const below = spare.data();
+        int greater = 0, rest = 0;
+        for (int k = 0; k < count; k++) {
+            const Key<Real> key = from[k];
+            const bool is_greater = key > pivot;
+            above[greater] = key;
+            below[rest] = key;
+            greater += is_greater;
+            rest += !is_greater;
+        }
+        if (sure + greater > width) {
+            from = above;
+            count = greater;
+        } else {
+            sure += greater;
+            if (sure < width) keys[sure++] = pivot;
+            from = spare.data();
+            count = rest;
+        }
+    }
     found_keys = width;
-    least = std::max(least, keys[width - 1].mass());
+    Key<Real> worst = keys[0];
+    for (int k = 1; k < width; k++) worst = worst > keys[k] ? keys[k] : worst;
+    least = std::max(least, worst.mass());
 }
 
 // The symbols that can bring any prefix above `least`, the likeliest first.
@@ -182,19 +233,25 @@ void Beam<Real>::extend_in_lexicon(int i, Real least) {
     };
     const auto enter = [&](std::uint32_t label, std::uint32_t child) {
         const Real mass = mass_of(label) * factors.enter[child];
-        if (mass > least && !skipped(i, static_cast<std::uint32_t>(place[label])))
+        if (mass > least && !skipped(i, label))
             keys[found_keys++] = Key<Real>(mass, base + label);
     };
-    if (!row && by_rows()) {
-        if (total[i] * top > least) extend_by_row(i, least, factors.rows.data() + std::size_t(node.lex) * decoder.row);
+    if (!row && classes <= 64) {
+        std::uint64_t others = spot.below_64 & ~skips(i)[0];
+        if (last[i] >= 0 && others >> own & 1) {  // twice the same symbol
+            if (now.blank[i] * y[own] > least) enter(own, lexicon->child(spot, own));
+            others &= ~(std::uint64_t(1) << own);
+        }
+        found_keys += enter_all(decoder.kernels, y, classes, spot.below_64, others,
+                                factors.enter.data() + spot.children, total[i], least, base, keys.data() + found_keys);
     } else if (row || ranked.size() > spot.child_count) {
         for (std::uint32_t child = spot.children; child < spot.children + spot.child_count; child++)
             enter(lexicon->labels[child], child);
     } else {
-        for (const int label : ranked) {
+        for (const int rank : ranked) {
+            const auto label = static_cast<std::uint32_t>(rank);
             if (total[i] * y[label] <= least) break;  // entering a node is no gain: look-ahead only falls
-            if (const std::uint32_t child = lexicon->child(spot, static_cast<std::uint32_t>(label)))
-                enter(static_cast<std::uint32_t>(label), child);
+            if (const std::uint32_t child = lexicon->child(spot, label)) enter(label, child);
         }
     }
     for (std::uint32_t e = 0; e < spot.edge_count; e++) {
@@ -256,6 +313,7 @@ void Beam<Real>::sweep_in_logarithms(const Real* x) {
     each_term(x, [&](std::uint32_t, int, double value) { greatest = std::max(greatest, value); });
     found_keys = 0;
     keys.resize(std::max(keys.size(), std::size_t(live) * (classes + most_edges()) + SEARCH_PADDING));
+    spare.resize(keys.size());
     if (greatest == -std::numeric_limits<double>::infinity()) return;
     std::fill_n(stay_blank.begin(), live, Real(0));
     std::fill_n(stay_symbol.begin(), live, Real(0));

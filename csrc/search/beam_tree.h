@@ -63,16 +63,30 @@ void Beam<Real>::put_scores(Node& node) {
     const bool words = node.context >= 0 && !settings.symbol_model;
     if (words && !decoder.model && contexts[node.context].row < 0) return;
     node.scores = static_cast<std::int32_t>(edge_factors.size());
-    NgramState after;
     for (std::uint32_t e = 0; e < spot.edge_count; e++) {
+        if (words && decoder.model) {
+            edge_factors.push_back(completing(contexts[node.context].state, node, spot.edges + e));
+            continue;
+        }
         const std::uint32_t word = lexicon->edges[spot.edges + e].word;
         double value = 0;
-        if (words && decoder.model)
-            value = decoder.score(contexts[node.context].state, decoder.units[word], after);
-        else if (words)
+        if (words)
             value = std::max(double(rows[std::size_t(contexts[node.context].row) * settings.external + word]), -1e4);
         edge_factors.push_back(factor_of<Real>(settings.alpha * (value - decoder.look[node.lex]) + settings.beta));
     }
+}
+
+template <class Real>
+Real Beam<Real>::completing(const NgramState& state, const Node& node, std::uint32_t edge) {
+    std::uint64_t hash = edge;
+    for (std::uint32_t i = 0; i < state.size; i++) hash = (hash ^ state.words[i] ^ hash >> 29) * 0x9E3779B97F4A7C15u;
+    Completion& known = completions[hash >> 32 & (completions.size() - 1)];
+    if (known.edge != edge || !(known.state == state)) {
+        NgramState after;
+        const double value = decoder.score(state, decoder.units[lexicon->edges[edge].word], after);
+        known = {state, edge, factor_of<Real>(settings.alpha * (value - decoder.look[node.lex]) + settings.beta)};
+    }
+    return known.factor;
 }
 
 // The row of factors that all symbols have for a prefix; null: they have none.

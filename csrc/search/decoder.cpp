@@ -18,7 +18,6 @@ namespace avx512 { extern const SearchKernels search_kernels; }
 
 namespace {
 
-constexpr std::size_t ROWS = std::size_t(1) << 24;  // numbers, 64 MiB
 constexpr double IMPOSSIBLE = -1e4;  // finite, so that differences of logarithms are numbers
 
 const std::vector<const SearchKernels*>& versions() {
@@ -71,20 +70,11 @@ Decoder::Decoder(const BeamSettings& settings, const Lexicon* lexicon, const Ngr
 template <class Real>
 void Decoder::fill(Factors<Real>& factors) const {
     if (lexicon) {
-        factors.enter.assign(look.size(), Real(1));
+        factors.enter.assign(look.size() + SEARCH_PADDING, Real(1));
         for (std::size_t n = 0; n < look.size(); n++) {
             const LexiconNode& node = lexicon->nodes[n];
             for (std::uint32_t child = node.children; child < node.children + node.child_count; child++)
                 factors.enter[child] = factor_of<Real>(settings.alpha * (look[child] - look[n]));
-        }
-        // Rows side by side let vectors look at all children at once, while the memory can be afforded.
-        if (std::is_same_v<Real, float> && look.size() * row <= ROWS) {
-            factors.rows.assign(look.size() * row, Real(0));
-            for (std::size_t n = 0; n < look.size(); n++) {
-                const LexiconNode& node = lexicon->nodes[n];
-                for (std::uint32_t child = node.children; child < node.children + node.child_count; child++)
-                    factors.rows[n * row + lexicon->labels[child]] = factors.enter[child];
-            }
         }
     }
     const std::size_t states = automaton.last.size();

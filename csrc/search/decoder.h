@@ -38,7 +38,6 @@ struct Automaton {
 template <class Real>
 struct Factors {
     std::vector<Real> enter;    // of each node of the lexicon
-    std::vector<Real> rows;     // (nodes, row) of its children by their labels, zero where there is none; or empty
     std::vector<Real> weights;  // (states, row) of the automaton
 };
 

@@ -14,6 +14,11 @@ struct SearchKernels {
     // the float above `base + codes[j]`; returns how many. `padded` is a multiple of 16; row may be null.
     int (*extend)(const float* y, const float* row, const std::uint32_t* codes, int padded, float mass, float least,
                   const std::uint64_t* skip, std::uint32_t base, std::uint64_t* keys);
+    // The same for a node of a lexicon, whose children have the labels of the bits in `children` and, in their order,
+    // the `factors`, none above 1: for those that are also bits of `open`. 16 factors past the last are read. y is that
+    // of all classes, at most 64.
+    int (*enter)(const float* y, int classes, std::uint64_t children, std::uint64_t open, const float* factors,
+                 float mass, float least, std::uint32_t base, std::uint64_t* keys);
 };
 
 constexpr int SEARCH_PADDING = 16;

@@ -14,7 +14,7 @@ namespace {
 }  // namespace
 
 extern const SearchKernels search_kernels;
-const SearchKernels search_kernels = {"avx2", softmax, extend};
+const SearchKernels search_kernels = {"avx2", softmax, extend, enter};
 
 }  // namespace avx2
 }  // namespace elman

@@ -5,6 +5,7 @@
 
 #define ELMAN_LANES 16
 #define ELMAN_MASK(a, b) static_cast<uint32_t>(_mm512_cmp_ps_mask((__m512)(a), (__m512)(b), _CMP_GT_OQ))
+#define ELMAN_EXPAND(mask, from) (V) _mm512_maskz_expand_ps(static_cast<__mmask16>(mask), _mm512_loadu_ps(from))
 
 namespace elman {
 namespace avx512 {
@@ -14,7 +15,7 @@ namespace {
 }  // namespace
 
 extern const SearchKernels search_kernels;
-const SearchKernels search_kernels = {"avx512", softmax, extend};
+const SearchKernels search_kernels = {"avx512", softmax, extend, enter};
 
 }  // namespace avx512
 }  // namespace elman

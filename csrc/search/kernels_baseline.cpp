@@ -21,7 +21,7 @@ namespace {
 }  // namespace
 
 extern const SearchKernels search_kernels;
-const SearchKernels search_kernels = {"baseline", softmax, extend};
+const SearchKernels search_kernels = {"baseline", softmax, extend, enter};
 
 }  // namespace baseline
 }  // namespace elman
