@@ -53,7 +53,7 @@ Beam<Real>::Beam(const Decoder& decoder)
     spare.resize(keys.size());
     if (lexicon && decoder.model && !settings.symbol_model) {
         constexpr unsigned A_PREFIX = 32, MOST = 1 << 14;
-        completions.resize(std::bit_ceil(std::min(A_PREFIX * static_cast<unsigned>(width), MOST)), {{}, NO_EDGE, Real(1)});
+        completions.resize(std::bit_ceil(std::min(A_PREFIX * static_cast<unsigned>(width), MOST)), {{}, {}, NO_EDGE, Real(1)});
     }
     std::fill_n(y, decoder.row, Real(0));
     std::fill_n(open, decoder.row, Real(0));
@@ -86,6 +86,7 @@ void Beam<Real>::reset() {
         contexts.emplace_back();
         if (decoder.model) contexts[0].state = decoder.model->start();
     }
+    put_scores(root);  // without a separator a word of one symbol is complete on an edge of the root
     nodes.push_back(root);
     now.blank[0] = 1;
     now.symbol[0] = 0;

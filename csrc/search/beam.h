@@ -83,6 +83,7 @@ class Beam {
         std::int32_t context;             // -1: there is no model
         std::int32_t scores;              // where the factors of the word edges begin; -1: not known
         Real factor;                      // of entering from the parent
+        Real greatest = 1;                // of what any symbol can be multiplied by: 1, and the factors of word edges
     };
     struct Context {
         NgramState state;
@@ -101,9 +102,10 @@ class Beam {
         std::int32_t before, start, end;
         float peak;
     };
-    // The factor of a word's edge in a context: prefixes that differ further back ask for the same ones.
+    // The factor of a word's edge in a context, and the context after: prefixes that differ further back ask for the
+    // same ones.
     struct Completion {
-        NgramState state;
+        NgramState state, after;
         std::uint32_t edge;
         Real factor;
     };
@@ -138,9 +140,9 @@ class Beam {
     Track arrive(int i, std::uint32_t label, const Real* x);
     int child_of(int parent, std::uint32_t code);
     int find_child(int parent, std::uint32_t label, int word) const;
-    void put_context(Node& node, const Node& parent);
+    void put_context(Node& node, const Node& parent, std::uint32_t edge);
     void put_scores(Node& node);
-    Real completing(const NgramState& state, const Node& node, std::uint32_t edge);
+    const Completion& completing(const NgramState& state, std::uint32_t lex, std::uint32_t edge);
     void settle();
     void fill_row(const Node& node);
     void release();

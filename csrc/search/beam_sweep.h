@@ -223,7 +223,7 @@ void Beam<Real>::extend_in_lexicon(int i, Real least) {
     const int id = now.node[i];
     const Node& node = nodes[id];
     const Real* row = row_of(node);
-    if (!row && node.scores < 0 && total[i] * top <= least) return;
+    if (!row && total[i] * top * node.greatest <= least) return;
     const LexiconNode& spot = lexicon->nodes[node.lex];
     const std::uint32_t base = static_cast<std::uint32_t>(i) << shift;
     const auto own = static_cast<std::uint32_t>(last[i]);

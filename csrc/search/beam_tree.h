@@ -18,8 +18,8 @@ int Beam<Real>::child_of(int parent, std::uint32_t code) {
     std::uint32_t label = code, edge = 0;
     int word = -1;
     if (code >= static_cast<std::uint32_t>(classes)) {
-        edge = code - classes;
-        const WordEdge& taken = lexicon->edges[lexicon->nodes[nodes[parent].lex].edges + edge];
+        edge = lexicon->nodes[nodes[parent].lex].edges + code - classes;
+        const WordEdge& taken = lexicon->edges[edge];
         label = taken.label;
         word = static_cast<int>(taken.word);
     }
@@ -27,14 +27,14 @@ int Beam<Real>::child_of(int parent, std::uint32_t code) {
     const Node from = nodes[parent];
     Node node{parent, -1, from.child, -1, label, 0, 0, word, from.context, -1, Real(1)};
     if (word >= 0) {
-        node.factor = edge_factors[from.scores + edge];
+        node.factor = edge_factors[from.scores + code - classes];
     } else if (lexicon) {
         node.lex = lexicon->child(lexicon->nodes[from.lex], label);
         node.factor = factors.enter[node.lex];
     }
     if (const Real* row = row_of(from)) node.factor *= row[label];
     if (!decoder.automaton.last.empty()) node.state = decoder.automaton.next[std::size_t(from.state) * classes + label];
-    put_context(node, from);
+    put_context(node, from, edge);
     put_scores(node);
     nodes.push_back(node);
     nodes[parent].child = static_cast<std::int32_t>(nodes.size()) - 1;
@@ -43,13 +43,14 @@ int Beam<Real>::child_of(int parent, std::uint32_t code) {
 
 // A new context after each unit of the language model; inside a word the one before goes on.
 template <class Real>
-void Beam<Real>::put_context(Node& node, const Node& parent) {
+void Beam<Real>::put_context(Node& node, const Node& parent, std::uint32_t edge) {
     if (parent.context < 0 || (!settings.symbol_model && node.word < 0)) return;
     Context context;
-    if (decoder.model) {
-        const std::int64_t unit = decoder.units[settings.symbol_model ? node.label : std::uint32_t(node.word)];
-        decoder.score(contexts[parent.context].state, unit, context.state);
-    }
+    const NgramState& before = contexts[parent.context].state;
+    if (decoder.model && settings.symbol_model)
+        decoder.score(before, decoder.units[node.label], context.state);
+    else if (decoder.model)
+        context.state = completing(before, parent.lex, edge).after;
     node.context = static_cast<std::int32_t>(contexts.size());
     contexts.push_back(context);
 }
@@ -65,7 +66,7 @@ void Beam<Real>::put_scores(Node& node) {
     node.scores = static_cast<std::int32_t>(edge_factors.size());
     for (std::uint32_t e = 0; e < spot.edge_count; e++) {
         if (words && decoder.model) {
-            edge_factors.push_back(completing(contexts[node.context].state, node, spot.edges + e));
+            edge_factors.push_back(completing(contexts[node.context].state, node.lex, spot.edges + e).factor);
             continue;
         }
         const std::uint32_t word = lexicon->edges[spot.edges + e].word;
@@ -74,19 +75,22 @@ void Beam<Real>::put_scores(Node& node) {
             value = std::max(double(rows[std::size_t(contexts[node.context].row) * settings.external + word]), -1e4);
         edge_factors.push_back(factor_of<Real>(settings.alpha * (value - decoder.look[node.lex]) + settings.beta));
     }
+    node.greatest = std::max(Real(1), *std::max_element(edge_factors.begin() + node.scores, edge_factors.end()));
 }
 
 template <class Real>
-Real Beam<Real>::completing(const NgramState& state, const Node& node, std::uint32_t edge) {
+const typename Beam<Real>::Completion& Beam<Real>::completing(const NgramState& state, std::uint32_t lex,
+                                                              std::uint32_t edge) {
     std::uint64_t hash = edge;
     for (std::uint32_t i = 0; i < state.size; i++) hash = (hash ^ state.words[i] ^ hash >> 29) * 0x9E3779B97F4A7C15u;
     Completion& known = completions[hash >> 32 & (completions.size() - 1)];
     if (known.edge != edge || !(known.state == state)) {
-        NgramState after;
-        const double value = decoder.score(state, decoder.units[lexicon->edges[edge].word], after);
-        known = {state, edge, factor_of<Real>(settings.alpha * (value - decoder.look[node.lex]) + settings.beta)};
+        known.state = state;
+        known.edge = edge;
+        const double value = decoder.score(state, decoder.units[lexicon->edges[edge].word], known.after);
+        known.factor = factor_of<Real>(settings.alpha * (value - decoder.look[lex]) + settings.beta);
     }
-    return known.factor;
+    return known;
 }
 
 // The row of factors that all symbols have for a prefix; null: they have none.
