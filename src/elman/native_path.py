@@ -3,8 +3,8 @@
     trace (elman.tracing) -> plan (elman.programs) -> csrc/scan: one call forward, one call backward
 
 Everything that the engine is given is checked here: it trusts pointers and sizes. Plans are kept by what a
-cell computes, so that only its first call pays for making one. Gradients of
-gradients are refused by autograd; the torch and reference ways have them.
+cell computes, so that only its first call pays for making one. Gradients of gradients: where the graph of a
+gradient is asked for (create_graph), the gradient is computed by torch, step by step, over the same tensors.
 Shapes: T time, N batch, C input, H hidden; inputs (T, N, C), outputs (T, N, H), lengths (N,) int64.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from elman import kernels as native
 from elman.cells import Cell, State, map_state
 from elman.programs import Operand, Plan, Product, Stage, listing, plan
-from elman.tracing import Trace, Untraceable, keep, leaves, recall, trace
+from elman.tracing import Step, Trace, Untraceable, keep, leaves, recall, trace
 
 # The orders are those of the enumerations in csrc/scan/plan.h.
 KINDS = ("reg", "acc", "slot", "before", "after", "param", "const", "temp", "carry", "pass", "dout", "pgrad")
@@ -135,8 +135,11 @@ def run(
         ids,
         half,
         native.instructions(instructions, "scan_bf16" if half else "scan"),
+        Step.of(traced) if train else None,
     )
-    outputs, *final = (_Again if recompute and train and time > 1 else _Scan).apply(sequence, *tensors)
+    way = _Again if recompute and train and time > 1 else _Scan
+    # The engine does not read the graph's own tensors; the gradient of a gradient goes through them.
+    outputs, *final = way.apply(sequence, *tensors, *(graph.tensors if train else ()))
     places = iter(traced.joined(final))
     return outputs, map_state(lambda _: next(places), state)
 
@@ -197,8 +200,10 @@ class Sequences:
     ids: Tensor | None
     half: bool
     instructions: str
+    step: Step | None
 
     def split(self, tensors: Sequence[Any]) -> list[list[Any]]:
+        """The inputs, weights, biases, params and states; not the tensors of the trace's graph."""
         parts, at = [], 0
         for size in self.sizes:
             parts.append(list(tensors[at : at + size]))
@@ -255,9 +260,43 @@ class Sequences:
         )  # fmt: skip
         return [d if want else None for d, want in zip(results, wanted, strict=True)]
 
+    def differentiable(
+        self, tensors: Sequence[Tensor | None], wanted: Sequence[bool], d_outputs: Sequence[Tensor]
+    ) -> list[Tensor | None]:
+        """The derivatives with a graph of their own, by torch.
+
+        Those of inputs and states, and of the tensors of the trace's graph, which the weights are rows of.
+        """
+        count = sum(self.sizes)
+        first, last = self.sizes[0], count - self.sizes[-1]
+        places = [*range(first), *range(last, len(tensors))]
+        # New names for the tensors, of which one may be computed from another.
+        own = [x.view_as(x) for place in places if (x := tensors[place]) is not None]
+        states, others = own[first : first + self.sizes[-1]], own[first + self.sizes[-1] :]
+        assert self.step is not None, "kept where there is something to differentiate"
+        results = self.step.over_time(
+            own[:first], others, states, self.lengths, self.ids, reverse=self.reverse
+        )
+        pairs = [(out, d) for out, d in zip(results, d_outputs, strict=True) if out.requires_grad]
+        asked = [(place, x) for place, x in zip(places, own, strict=True) if wanted[place]]
+        gradients = torch.autograd.grad(
+            [out for out, _ in pairs],
+            [x for _, x in asked],
+            [d for _, d in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+        found: list[Tensor | None] = [None] * len(tensors)
+        for (place, _), gradient in zip(asked, gradients, strict=True):
+            found[place] = gradient
+        return found
+
 
 class _Scan(torch.autograd.Function):
-    """The engine as one operation of autograd: (sequences, *tensors) -> (outputs, *final state)."""
+    """The engine as one operation of autograd: (sequences, *tensors) -> (outputs, *final state).
+
+    The tensors are those that the engine reads, then those of the trace's graph.
+    """
 
     @staticmethod
     def forward(ctx: Any, sequences: Sequences, *tensors: Tensor | None) -> tuple[Tensor, ...]:
@@ -267,14 +306,18 @@ class _Scan(torch.autograd.Function):
         return tuple(results)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
         sequences, tensors = ctx.sequences, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, *sequences.differentiable(tensors, ctx.needs_input_grad[1:], grad_outputs)
+        count = sum(sequences.sizes)
+        graph, tensors = tensors[count:], tensors[:count]
         # Backward writes over what forward saved; a second pass over a retained graph begins with a second
         # forward.
         saved = ctx.saved if ctx.saved is not None else sequences.forward(tensors)[1]
         ctx.saved = None
-        return None, *sequences.backward(saved, tensors, ctx.needs_input_grad[1:], grad_outputs)
+        wanted = ctx.needs_input_grad[1 : count + 1]
+        return None, *sequences.backward(saved, tensors, wanted, grad_outputs), *(None for _ in graph)
 
 
 class _Again(torch.autograd.Function):
@@ -294,9 +337,12 @@ class _Again(torch.autograd.Function):
         return torch.cat(outputs), *states
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
         sequences, tensors = ctx.sequences, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, *sequences.differentiable(tensors, ctx.needs_input_grad[1:], grad_outputs)
+        count = sum(sequences.sizes)
+        graph, tensors = tensors[count:], tensors[:count]
         own = sequences.sizes[-1]
         wanted = [*ctx.needs_input_grad[1 : len(tensors) + 1 - own], *(True for _ in range(own))]
         d_outputs, *d_states = grad_outputs
@@ -315,7 +361,7 @@ class _Again(torch.autograd.Function):
         if sequences.ids is None:
             for place, ds in enumerate(zip(*pieces, strict=True)):
                 total[place] = torch.cat([d for d in ds if d is not None]) if ds[0] is not None else None
-        return None, *total[: len(tensors) - own], *d_states
+        return None, *total[: len(tensors) - own], *d_states, *(None for _ in graph)
 
 
 def _address(tensor: Tensor | None) -> int:

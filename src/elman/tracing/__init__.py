@@ -1,5 +1,6 @@
 """A cell's equations as a graph, read from its own `step`."""
 
+from elman.tracing.evaluate import Step
 from elman.tracing.graph import REDUCTIONS, ROW, Graph, Node, Untraceable
 from elman.tracing.kept import keep, recall
 from elman.tracing.parts import reachable
@@ -11,6 +12,7 @@ __all__ = [
     "ROW",
     "Graph",
     "Node",
+    "Step",
     "Symbol",
     "Trace",
     "Untraceable",
