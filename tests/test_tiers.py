@@ -24,6 +24,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("tracing",),
     ("programs",),
     ("torch_path", "native_path"),
+    ("operators",),
     ("scan",),
     ("layers", "energy", "lattice"),
     ("search", "metrics"),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from elman import torch_path
+from elman import operators, torch_path
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell, State
 from elman.errors import ConfigError, ShapeError
 from elman.scan import choose, scan
@@ -127,6 +127,12 @@ class Recurrent(nn.Module, ABC):
         self, inputs: Tensor | Tokens, start: tuple[Tensor, ...], lengths: Tensor | None
     ) -> tuple[Tensor, Any]:
         """inputs (T, N, C), start of (L D, N, ...) -> outputs (T, N, D P), final state in the same form."""
+        if torch.compiler.is_compiling() and isinstance(inputs, Tensor):
+            self._check_inputs(inputs, self._like())
+            if operators.serves([inputs, *self.parameters(), *start]):
+                found = self._written(inputs, start, lengths)
+                if found is not None:
+                    return found
         cells = self._bound_cells()
         first = cells[0][0]
         fused = lengths is None and inputs.shape.numel() > 0 and choose(first).path == "torch"
@@ -166,6 +172,35 @@ class Recurrent(nn.Module, ABC):
             x = torch.cat(sides, -1) if len(sides) > 1 else sides[0]
         return x, _form(tuple(torch.stack(parts) for parts in zip(*finals, strict=True)))
 
+    def _written(
+        self, inputs: Tensor, start: tuple[Tensor, ...], lengths: Tensor | None
+    ) -> tuple[Tensor, Any] | None:
+        """`_layers` as operators in a graph of torch.compile or export; None where they do not serve."""
+        x, finals = inputs, []
+        for layer, (cells, suffixes) in enumerate(zip(self._cells, self._suffixes, strict=True)):
+            if layer and self.dropout and self.training:
+                x = nn.functional.dropout(x, self.dropout)
+            sides = []
+            for direction in range(2 if self.bidirectional else 1):
+                cell, suffix = cells[direction % len(cells)], suffixes[direction % len(cells)]
+                place = operators.key(cell, self.training, None)
+                if not place:
+                    return None
+                outputs, final = operators.run(
+                    place,
+                    cell.output_size,
+                    x,
+                    [getattr(self, name + suffix) for name, _ in cell.named_parameters()],
+                    [part[len(finals)] for part in start],
+                    lengths,
+                    reverse=direction == 1,
+                    recompute=False,
+                )
+                sides.append(outputs)
+                finals.append(final)
+            x = torch.cat(sides, -1) if len(sides) > 1 else sides[0]
+        return x, _form(tuple(torch.stack(parts) for parts in zip(*finals, strict=True)))
+
     def _bound_cells(self) -> tuple[tuple[Cell, ...], ...]:
         """Copies of the cells that hold the parameters which this module has now."""
         return tuple(
@@ -187,6 +222,8 @@ class Recurrent(nn.Module, ABC):
 
     def _check_inputs(self, inputs: Tensor, like: Tensor) -> None:
         name, size = type(self).__name__, inputs.shape[2]
+        if inputs.layout != torch.strided:
+            raise ShapeError(f"{name}: input must be dense, got {inputs.layout}; call to_dense()")
         if size != self.input_size:
             raise ShapeError(f"{name}: the last axis of input must be {self.input_size}, got {size}")
         typed = inputs.dtype == like.dtype or torch_path.autocast_type(inputs.device) is not None
@@ -213,6 +250,14 @@ class Recurrent(nn.Module, ABC):
             raise ShapeError(
                 f"{type(self).__name__}: initial state must have the shapes {expected}, got {got}"
             )
+        own = self._like()
+        for part in parts:
+            typed = part.dtype == own.dtype or torch_path.autocast_type(own.device) is not None
+            if not typed or part.device != own.device:
+                raise ShapeError(
+                    f"{type(self).__name__}: initial state is {part.dtype} on {part.device}, "
+                    f"the parameters {own.dtype} on {own.device}"
+                )
         return parts
 
     def _packed(self, packed: PackedSequence, hx: Any, lengths: Tensor | None) -> tuple[PackedSequence, Any]:

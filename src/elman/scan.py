@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from elman import kernels as native
-from elman import native_path, torch_path
+from elman import native_path, operators, torch_path
 from elman.cells.base import Cell, Combinator, Record, State, map_state, where_state
 from elman.errors import ConfigError, KernelError, ShapeError
 from elman.padded import check_lengths, expand_to, length_mask, reverse_by_length
 from elman.tokens import Tokens, at_positions
+from elman.tracing import leaves
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,10 @@ def scan(
     time, batch = inputs.shape[:2]
     state = cell.initial_state(batch) if state is None else state
     _check_state(cell, state, batch)
+    if torch.compiler.is_compiling() and resets is None and not record and compute is None:
+        found = _written(cell, inputs, state, lengths, kernels, reverse, recompute)
+        if found is not None:
+            return found
     if lengths is not None:
         lengths = check_lengths(lengths, time, batch, inputs.device)
     inputs = _arranged(cell, inputs, lengths, reverse)
@@ -168,6 +173,36 @@ def scan(
         outputs = reverse_by_length(outputs, lengths)
         recorded = {name: reverse_by_length(values, lengths) for name, values in recorded.items()}
     return (outputs, state, recorded) if record else (outputs, state)
+
+
+def _written(
+    cell: Cell,
+    inputs: Tensor | Tokens,
+    state: State,
+    lengths: Tensor | None,
+    kernels: str | None,
+    reverse: bool,
+    recompute: bool,
+) -> tuple[Tensor, State] | None:
+    """A scan as an operator in the graph of torch.compile or torch.export; None where it cannot be one."""
+    parameters, start = [p for _, p in cell.named_parameters()], leaves(state)
+    if not isinstance(inputs, Tensor) or not operators.serves([inputs, *parameters, *start]):
+        return None
+    place = operators.key(cell, cell.training, kernels)
+    if not place:
+        return None
+    outputs, final = operators.run(
+        place, cell.output_size, inputs, parameters, start, lengths, reverse=reverse, recompute=recompute
+    )
+    return outputs, _rebuilt(state, final)
+
+
+def _rebuilt(state: State, parts: list[Tensor]) -> State:
+    """A state of this structure from its tensors, which are used up."""
+    if isinstance(state, Tensor):
+        return parts.pop(0)
+    inner = [_rebuilt(part, parts) for part in state]
+    return type(state)(*inner) if hasattr(state, "_fields") else tuple(inner)
 
 
 def _arranged(cell: Cell, inputs: Tensor | Tokens, lengths: Tensor | None, reverse: bool) -> Tensor | Tokens:
@@ -296,7 +331,9 @@ def _check_inputs(cell: Cell, inputs: Tensor | Tokens, resets: Tensor | None) ->
     given = inputs.table if isinstance(inputs, Tokens) else inputs
     what, are, axes = ("the table", "is", "V") if tokens else ("inputs", "are", "T, N")
     if given is not None:
-        if given.shape[-1] != cell.input_size or (not tokens and given.dim() < 3):
+        if given.layout != torch.strided:
+            raise ShapeError(f"scan: {what} must be dense, got {given.layout}; call to_dense()")
+        if (not tokens and given.dim() < 3) or given.shape[-1] != cell.input_size:
             raise ShapeError(
                 f"scan: {what} must be ({axes}, {cell.input_size}) for this {type(cell).__name__}, "
                 f"got {tuple(given.shape)}"
@@ -322,7 +359,7 @@ def _check_record(cell: Cell, record: Sequence[str]) -> None:
 
 
 def _check_state(cell: Cell, state: State, batch: int) -> None:
-    """The state must have the types, structure and shapes of the cell's initial state."""
+    """The state must have the structure of the cell's initial state, its shapes, types and device."""
     name = type(cell).__name__
     pairs = [(cell.initial_state(batch), state)]
     while pairs:
@@ -331,6 +368,12 @@ def _check_state(cell: Cell, state: State, batch: int) -> None:
             if expected.shape != got.shape:
                 wanted = tuple(expected.shape)
                 raise ShapeError(f"scan: a state of {name} must be {wanted}, got {tuple(got.shape)}")
+            typed = expected.dtype == got.dtype or torch_path.autocast_type(expected.device) is not None
+            if not typed or expected.device != got.device:
+                raise ShapeError(
+                    f"scan: a state of {name} must be {expected.dtype} on {expected.device}, "
+                    f"got {got.dtype} on {got.device}"
+                )
         elif isinstance(expected, Tensor) or type(got) is not type(expected) or len(got) != len(expected):
             raise ShapeError(
                 f"scan: state must be built as the initial state of {name} is, "
