@@ -18,7 +18,8 @@ void bind_scan(nb::module_& module) {
                "Those with products of bfloat16.");
     nb::class_<elman::ScanPlan>(module, "ScanPlan", "A cell's stages and programs, as elman.native_path writes them.")
         .def(nb::init<const std::vector<int>&, const std::vector<float>&>(), "numbers"_a, "constants"_a);
-    nb::class_<elman::Saved>(module, "ScanSaved", "What a scan forward leaves for the one backward that may use it.");
+    nb::class_<elman::Saved>(module, "ScanSaved", "What a scan forward leaves for the one backward that may use it.")
+        .def("floats", &elman::Saved::floats, "How many floats are kept.");
     module.def(
         "scan_forward",
         [](const elman::ScanPlan& plan, int time, int size, int threads, bool reverse, std::uintptr_t lengths,

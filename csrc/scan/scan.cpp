@@ -286,10 +286,12 @@ struct SavedStore {
     std::vector<std::int32_t> symbol, every;  // see Call; empty where each row has its own inputs
     std::vector<std::ptrdiff_t> slot_at, state_at;
     std::unique_ptr<Buffer> slots, states;
+    std::ptrdiff_t floats = 0;                // of both
 };
 
 Saved::Saved(std::unique_ptr<SavedStore> store) : store(std::move(store)) {}
 Saved::~Saved() = default;
+std::ptrdiff_t Saved::floats() const { return store->floats; }
 
 namespace {
 
@@ -386,6 +388,7 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
             at.push_back(total);
             total += stride_for(rows) * padded(width[i], lanes);
         }
+        saved->floats += total;
         return std::make_unique<Buffer>(total);
     };
     saved->slots = place(plan.slots, plan.slot_width, saved->rows.rows, saved->slot_at);

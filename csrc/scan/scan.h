@@ -31,6 +31,7 @@ class Saved {
   public:
     explicit Saved(std::unique_ptr<SavedStore> store);
     ~Saved();
+    std::ptrdiff_t floats() const;  // how many are kept
     std::unique_ptr<SavedStore> store;
 };
 

@@ -54,7 +54,8 @@ def ctc_align(
 class ScanPlan:
     def __init__(self, numbers: list[int], constants: list[float]) -> None: ...
 
-class ScanSaved: ...
+class ScanSaved:
+    def floats(self) -> int: ...
 
 def scan_forward(
     plan: ScanPlan,
