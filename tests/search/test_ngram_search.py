@@ -30,7 +30,7 @@ def draw_trigram(rng: np.random.Generator) -> Table:
     def numbers() -> tuple[float, float]:
         return round(float(rng.uniform(-3, -0.1)), 4), round(float(rng.uniform(-1, 0.2)), 4)
 
-    table = {(word,): numbers() for word in WORDS}
+    table: Table = {(word,): numbers() for word in WORDS}
     for pair in itertools.product(WORDS, WORDS):
         if pair[0] != "</s>" and pair[1] != "<s>" and rng.random() < 0.4:
             table[pair] = numbers()
