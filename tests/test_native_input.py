@@ -13,6 +13,7 @@ from elman import kernels, native_path
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from elman.errors import ElmanError, ShapeError
 from elman.scan import scan
+from elman.streaming import Streamer
 from elman.tokens import Tokens
 from elman.tracing import leaves
 
@@ -204,3 +205,30 @@ def test_more_rows_than_can_be_counted() -> None:
     huge = torch.zeros(1, 1, 1).expand(1 << 20, 1 << 12, 1)
     with pytest.raises(ElmanError, match=r"rows \(T \* N\) in 32 bits"):
         scan(GRUCell(1, 1), huge, kernels="native")
+
+
+@pytest.mark.parametrize("how", LAYOUTS)
+def test_streams_of_any_storage(how: str) -> None:
+    torch.manual_seed(0)
+    cell = GRUCell(3, 5)
+    streamer, x = Streamer(cell), arranged(how, (4, 2, 3))
+    state = cell.initial_state(2)
+    state = type(state)(*(torch.randn(1, 5).expand(2, 5) for _ in leaves(state)))
+    with torch.no_grad():
+        wanted, final = scan(cell, x, state, kernels="reference")
+    got, last = streamer(x, state)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(leaves(last), leaves(final), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in BAD_INPUTS if name != "sparse"])
+def test_streams_that_do_not_fit(name: str) -> None:
+    streamer = Streamer(GRUCell(2, 3))
+    with pytest.raises(ShapeError, match="inputs"):
+        streamer(BAD_INPUTS[name])
+    state = streamer.initial_state(3)
+    for part in (torch.zeros(2, 3), torch.zeros(3, 3).double(), torch.zeros(3, 3, device="meta")):
+        with pytest.raises(ShapeError, match="state"):
+            streamer(X, type(state)(part))
+    for shape in ((0, 3, 2), (4, 0, 2)):
+        assert streamer(torch.zeros(shape))[0].shape == (*shape[:2], 3)

@@ -60,7 +60,8 @@ def key(cell: Cell, training: bool, kernels: str | None) -> int:
         return 0
     if isinstance(cell, Combinator) or next(cell.buffers(), None) is not None:
         return 0
-    with _disable_current_modes(), torch.no_grad():
+    # No torch.no_grad here: export would write it into the program. Nothing in it asks for a gradient.
+    with _disable_current_modes():
         whole = _filled(cell, lambda p: torch.zeros(p.shape), training)
         inputs = torch.zeros(2, 1, cell.input_size)
         try:
