@@ -366,7 +366,7 @@ def changed(tree: Any, keys: str, new: Any) -> Any:
         ("task", None, "'task' is missing"),
         ("config", None, "'config' is missing"),
         ("config", [], "run.json"),
-        ("config.model.cell", "transformer", "model.cell: expected one of elman, gru, lstm, .*got 'transformer'"),
+        ("config.model.cell", "transformer", "model.cell: expected one of elman, gru, .*got 'transformer'"),
         ("config.model.hidden", -1, "config.*run.json|run.json.*model.hidden"),
         ("config.model.hidden", "six", "model.hidden"),
         ("config.model.depth", 2, "unknown key 'model.depth'"),
