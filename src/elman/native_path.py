@@ -306,7 +306,7 @@ class _Scan(torch.autograd.Function):
         return tuple(results)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
         sequences, tensors = ctx.sequences, ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *sequences.differentiable(tensors, ctx.needs_input_grad[1:], grad_outputs)
@@ -337,7 +337,7 @@ class _Again(torch.autograd.Function):
         return torch.cat(outputs), *states
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
         sequences, tensors = ctx.sequences, ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *sequences.differentiable(tensors, ctx.needs_input_grad[1:], grad_outputs)
