@@ -263,11 +263,16 @@ def test_logits_that_are_not_finite_end_it() -> None:
 def test_a_long_text_can_be_interrupted() -> None:
     made = model()
     logits, state = begin(made)
+    # A process that was started in the background may have been told to ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        made.stream().generate(logits, state, 10**15)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            made.stream().generate(logits, state, 10**15)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
