@@ -266,10 +266,14 @@ def test_a_long_text_can_be_interrupted() -> None:
     # A process that was started in the background may have been told to ignore the signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+
+    def draw() -> None:
+        timer.start()
+        made.stream().generate(logits, state, 10**15)
+
     try:
         with pytest.raises(KeyboardInterrupt):
-            timer.start()
-            made.stream().generate(logits, state, 10**15)
+            draw()
         timer.join()
     finally:
         signal.signal(signal.SIGINT, before)
