@@ -57,7 +57,7 @@ def main() -> None:
     for given in arguments.shape:
         time, batch, size = (int(number) for number in given.split(","))
         found += rows((time, batch, size), arguments.rounds)
-    print(conditions())
+    print(conditions() + "\n")
     print(table(["CRF", "T", "N", "S", "pytorch-crf ms", "elman ms", "times as fast"], found))
 
 

@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--shape", action="append", help="T,N,C,L; may be given several times")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(conditions(), "\n")
+    print(conditions() + "\n")
     shapes = [tuple(map(int, text.split(","))) for text in options.shape or []] or SHAPES
     header = (
         "T,N,C,L",

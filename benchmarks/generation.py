@@ -296,7 +296,7 @@ def main() -> None:
     rows: list[list[object]] = []
     for shape in shapes:
         rows += measure(shape, options.threads, options.rounds, precisions)  # pyrefly: ignore[bad-argument-type]
-    print(conditions())
+    print(conditions() + "\n")
     print()
     header = [
         "layers, H, V",

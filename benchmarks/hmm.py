@@ -76,7 +76,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     logging.disable(logging.WARNING)  # hmmlearn warns of one iteration
     found = [row for states in arguments.states for row in rows(arguments.time, states, arguments.rounds)]
-    print(conditions())
+    print(conditions() + "\n")
     print(table(["HMM", "T", "S", "hmmlearn ms", "elman ms", "times as fast"], found))
 
 
