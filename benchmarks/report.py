@@ -98,7 +98,8 @@ def main() -> None:
         if text is not None:
             texts[BENCHMARKS[name].title] = text
         written = [f"## {b.title}\n{texts[b.title]}" for b in BENCHMARKS.values() if b.title in texts]
-        PAGE.write_text("\n".join([HEAD, *written]).rstrip() + "\n", encoding="utf-8")
+        page = re.sub(r"\n{3,}", "\n\n", "\n".join([HEAD, *written])).rstrip()
+        PAGE.write_text(page + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
