@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import elman
-from elman.cli import main
 from elman.tasks import TASKS
 from elman.tasks.config import settings_table
 from elman.tasks.language_predictor import LanguagePredictor
@@ -31,24 +30,6 @@ TINY = [
 ]
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `elman ARGUMENTS` in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["elman", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,13 @@
 
 import json
 import math
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from elman.cli import main
 from elman.data.alphabet import Alphabet
 from elman.data.logits import CachedLogits, write_logits
 
@@ -18,21 +17,9 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(command: Command) -> Command:
     """Runs `elman ctc ARGUMENTS` in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["elman", "ctc", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return partial(command, "ctc")
 
 
 def logits_of(text: str) -> torch.Tensor:
