@@ -48,6 +48,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "tied lstm with peepholes": {"model.options": {"peepholes": True}, "model.tied": True},
     "one-hot elman on bytes": {"model.cell": "elman", "model.embedding": 0, "data.unit": "bytes"},
     "bfloat16": {"train.precision": "bfloat16"},
+    "averaged weights": {"train.average": 0.9},
 }
 
 

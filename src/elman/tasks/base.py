@@ -69,6 +69,9 @@ class TrainSettings(Settings):
         1.0, gt=0, description="largest global norm of the gradient; none: not clipped"
     )
     clip_value: float | None = Field(None, gt=0, description="largest magnitude of a gradient's component")
+    average: float = Field(
+        0.0, ge=0, lt=1, description="weights that are kept and used: a = k a + (1 - k) w; 0: the last ones"
+    )
     smoothing: float = Field(
         0.98, ge=0, lt=1, description="of the training loss shown: s = k s + (1 - k) loss"
     )

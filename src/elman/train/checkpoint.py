@@ -1,7 +1,8 @@
 """What a checkpoint of training holds beside the weights, as tensors with names: the optimizer's moments,
 the carried state.
 
-Names: optimizer as "moment/parameter"; carry by its path in the state, as "layers.0.h".
+Names: optimizer as "moment/parameter" (beside an average also "trained/parameter"); carry by its path in the
+state, as "layers.0.h".
 """
 
 from collections.abc import Mapping

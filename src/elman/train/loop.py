@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from elman.runs import PROGRESS, Checkpoint, Run, checkpoint_name
 from elman.tasks import find_task
 from elman.tasks.base import Examples, Outcome, Stopped, Task
 from elman.tasks.config import make_config
+from elman.train.average import Average, split_trained, trained_tensors
 from elman.train.checkpoint import (
     carry_tensors,
     optimizer_tensors,
@@ -98,6 +99,7 @@ class _Training:
     examples: Examples
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    average: Average | None
     carry: State | None
     progress: _Progress
     reporter: Reporter
@@ -220,7 +222,8 @@ def _check_size(task: Task, cell: type[Cell] | None) -> None:
         with torch.random.fork_rng(devices=[]):
             empty = task.build(cell)
     weights = sum(parameter.numel() for parameter in empty.parameters())
-    check_memory(task.memory(empty), f"training this model of {weights:,} weights")
+    averaged = 3 * 4 * weights if task.config.train.average else 0  # it, and two copies around a validation
+    check_memory(task.memory(empty) + averaged, f"training this model of {weights:,} weights")
 
 
 def _assemble(run: Run, task: Task, cell: type[Cell] | None, reporter: Reporter) -> _Training:
@@ -231,18 +234,24 @@ def _assemble(run: Run, task: Task, cell: type[Cell] | None, reporter: Reporter)
         model = task.build(cell)
     optimizer = build_optimizer(model, settings)
     examples = task.examples()
+    average = Average(model, settings.average) if settings.average else None
     carry, progress = examples.carry(model), _Progress()
     if run.checkpoints():
         checkpoint = run.load("newest", ("weights", "optimizer", "carry"))
+        place = str(checkpoint.path / "optimizer.safetensors")
+        trained, moments = split_trained(checkpoint.tensors["optimizer"])
         put_weights(model, checkpoint.tensors["weights"], str(checkpoint.path / "weights.safetensors"))
-        put_optimizer(
-            model, optimizer, checkpoint.tensors["optimizer"], str(checkpoint.path / "optimizer.safetensors")
-        )
+        if average is not None:
+            average = Average(model, settings.average)
+            put_weights(model, trained, place)
+        put_optimizer(model, optimizer, moments, place)
         carry = take_carry(carry, checkpoint.tensors["carry"], str(checkpoint.path / "carry.safetensors"))
         progress = _progress_in(checkpoint)
     run.keep_records(progress.update)
     model.train()
-    return _Training(run, task, examples, model, optimizer, carry, progress, reporter, time.monotonic())
+    return _Training(
+        run, task, examples, model, optimizer, average, carry, progress, reporter, time.monotonic()
+    )  # fmt: skip
 
 
 def _progress_in(checkpoint: Checkpoint) -> _Progress:
@@ -334,7 +343,8 @@ def _validate_if_due(training: _Training, stop: _Stop) -> None:
         return
     training.reporter.validating()
     training.model.eval()
-    figures = training.task.validate(training.model, stop)
+    with training.average.within(training.model) if training.average else nullcontext():
+        figures = training.task.validate(training.model, stop)
     training.model.train()
     record = {"kind": "valid", "update": update, **figures, "seconds": round(training.progress.seconds, 3)}
     training.run.record(record)
@@ -354,6 +364,9 @@ def _save(training: _Training, after: str = "") -> None:
         "optimizer": optimizer_tensors(training.model, training.optimizer),
         "carry": carry_tensors(training.carry),
     }
+    if training.average is not None:
+        tensors["weights"] = training.average.tensors
+        tensors["optimizer"] |= trained_tensors(training.model)
     path = training.run.save(update, tensors, vars(training.progress))
     training.saved_at = time.monotonic()
     training.reporter.saved(path)
