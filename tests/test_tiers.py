@@ -18,7 +18,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 TIERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("padded", "tokens", "kernels"),
-    ("counter",),
+    ("counter", "attend"),
     ("data", "attention"),
     ("cells",),
     ("tracing",),
