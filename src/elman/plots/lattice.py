@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from elman.errors import ShapeError
@@ -87,17 +86,11 @@ def _panels(tables: Tables) -> list[tuple[str, np.ndarray, float]]:
     return [*found, ("posterior", tables.posterior.numpy(), 0.0)]
 
 
-def _colours() -> LinearSegmentedColormap:
-    """From nothing at all, the page itself, to one strong colour that is read on light and on dark pages."""
-    strong = tuple(int(style.POSITIVE[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return LinearSegmentedColormap.from_list("trellis", [(0, (*strong, 0)), (1, (*strong, 1))], N=256)
-
-
 def _panel(axes: Axes, values: np.ndarray, bottom: float, step: float) -> None:
     time, states = values.shape
     few = time <= 600
     axes.imshow(
-        np.clip(values, bottom, None).T, cmap=_colours(), vmin=bottom, vmax=1.0 if bottom == 0 else 0.0,
+        np.clip(values, bottom, None).T, cmap=style.rising(), vmin=bottom, vmax=1.0 if bottom == 0 else 0.0,
         aspect="auto", interpolation="none" if few else "antialiased", interpolation_stage="rgba",
         extent=(0, time * step, states - 0.5, -0.5),
     )  # fmt: skip
@@ -116,7 +109,7 @@ def _scale(axes: Axes, bottom: float) -> None:
     ramp = np.linspace(0, 1, 128)[:, None]
     top = 1.0 if bottom == 0 else 0.0
     axes.imshow(
-        ramp, cmap=_colours(), aspect="auto", origin="lower", extent=(0, 1, bottom, top), vmin=0, vmax=1
+        ramp, cmap=style.rising(), aspect="auto", origin="lower", extent=(0, 1, bottom, top), vmin=0, vmax=1
     )
     axes.set_xticks([])
     axes.grid(visible=False)

@@ -268,6 +268,12 @@ def diverging() -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list("elman", ramp, N=511, bad="#808890")
 
 
+def rising() -> LinearSegmentedColormap:
+    """From nothing at all, the page itself, to one strong colour that is read on light and on dark pages."""
+    strong = matplotlib.colors.to_rgb(POSITIVE)
+    return LinearSegmentedColormap.from_list("elman-rising", [(0, (*strong, 0)), (1, (*strong, 1))], N=256)
+
+
 def as_array(values: Any, name: str, axes: str) -> np.ndarray:
     """`values` (array, tensor or nested lists) as float64 with one dimension a letter in `axes`, such as
     "TH".
