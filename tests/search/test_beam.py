@@ -18,7 +18,8 @@ VOCABULARY = 3
 
 def search(model: LanguageModel, **options: Any) -> list[Hypothesis]:
     with torch.no_grad():
-        return beam_search(model.step, model.prior(1), model.initial_state(1), **options)
+        (found,) = beam_search(model.step, model.prior(1), model.initial_state(1), **options)
+    return found
 
 
 def scored(model: LanguageModel, texts: Sequence[tuple[int, ...]], alpha: float) -> list[tuple[float, float]]:
@@ -99,7 +100,7 @@ def test_the_beam_where_nothing_is_said(best: int, width: int) -> None:
         return model.step(ids, state)
 
     with torch.no_grad():
-        found = beam_search(step, model.prior(1), model.initial_state(1), length=4, best=best)
+        (found,) = beam_search(step, model.prior(1), model.initial_state(1), length=4, best=best)
     assert rows == [7, width, width]
     assert found == search(model, length=4, best=best, beam=width)
 
@@ -114,7 +115,7 @@ def test_it_goes_on_from_a_context() -> None:
     model = small(VOCABULARY, seed=2)
     with torch.no_grad():
         logits, state = model(torch.tensor([[2], [0]]))
-        (found,) = beam_search(model.step, logits[-1], state, length=3, beam=27)
+        ((found,),) = beam_search(model.step, logits[-1], state, length=3, beam=27)
     by_hand = OneByOne(model)
     whole = {ids: by_hand.log_prob((2, 0, *ids)) for ids in finished_texts(VOCABULARY, 3, ())}
     best = max(whole, key=lambda ids: whole[ids])

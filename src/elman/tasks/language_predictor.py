@@ -178,7 +178,7 @@ class LanguagePredictor(Predictor):
         known = {self.codec.decode([index]): index for index in range(len(self.codec))}
         stops = [known[symbol] for symbol in stop if symbol in known]
         with torch.no_grad():
-            found = beam_search(
+            (found,) = beam_search(
                 self._step(),
                 context.logits,
                 context.state,
