@@ -83,7 +83,11 @@ def test_a_step_is_its_equations(order: str) -> None:
     p = {name: value.detach().numpy() for name, value in cell.named_parameters()}
     for n, places in enumerate(SOURCE_LENGTHS.tolist()):
         source = memory[:places, n].numpy()
-        h, fed = np.zeros(HIDDEN), np.zeros(cell.output_size if order == "luong" else MEMORY)
+        h, weights, fed = (
+            np.zeros(HIDDEN),
+            np.zeros(places),
+            np.zeros(cell.output_size if order == "luong" else MEMORY),
+        )
         for t in range(TIME):
             if order == "bahdanau":
                 weights = softmax(source @ h)

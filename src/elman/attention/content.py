@@ -5,8 +5,8 @@
     dot         e_s = q . m_s                              Luong et al. 2015
     general     e_s = q . W m_s                            Luong et al. 2015
 
-`attend_additive` and `attend_dot` are all that happens at a step beside the product of the query, in plain
-torch. A decoder reaches the work of attending through them alone: they are where a native kernel may stand.
+The work of a step is a product of the query and one look, a function of elman.attend: what a native engine
+reads whole.
 Shapes: N elements, S places, M size of the memory, Q of a query, A of a key.
 """
 
@@ -14,28 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from elman.attend import attend_additive, attend_dot
 from elman.attention.base import Attended, Attention, Memory, Past, uniform_
 from elman.errors import ShapeError
-
-
-def attend_additive(
-    query: Tensor, keys: Tensor, vector: Tensor, bias: Tensor, values: Tensor
-) -> tuple[Tensor, Tensor]:
-    """query (N, A), keys (N, S, A), vector (A,), bias (N, S), values (N, S, M) -> context, weights.
-
-    weights = softmax(tanh(keys + query) vector + bias), context = weights values.
-    """
-    weights = torch.softmax(torch.tanh(keys + query[:, None]) @ vector + bias, -1)
-    return (weights[:, None] @ values)[:, 0], weights
-
-
-def attend_dot(query: Tensor, keys: Tensor, bias: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """query (N, A), keys (N, S, A), bias (N, S), values (N, S, M) -> context, weights.
-
-    weights = softmax(keys query + bias), context = weights values.
-    """
-    weights = torch.softmax((keys @ query[:, :, None])[:, :, 0] + bias, -1)
-    return (weights[:, None] @ values)[:, 0], weights
 
 
 class AdditiveAttention(Attention):

@@ -49,8 +49,8 @@ class AttentionCell(Cell):
     be a tensor (T, N, G). size: D, the attentional vector's, for luong; H by default. dropout: of what goes
     up between cells, with one mask for all steps of a sequence (Gal and Ghahramani 2016), drawn when a memory
     is bound in training mode, from `seed` or as `reseed` says; the same numbers then come in chunks.
-    `step` is all in plain torch; what it does with the memory is one call of `attend_additive` or `attend_dot`
-    (elman.attention.content), beside the products of (N, .) by weights.
+    `step` is all in plain torch: products of (N, .) by weights, and the look at the memory, which for
+    attention by content is one function of elman.attend.
     Records "attention", the weights. Raises ConfigError for another order or cells that cannot be fed,
     ShapeError where sizes do not follow each other.
     """
