@@ -6,6 +6,7 @@ print(model.generate("ROMEO:", length=300, temperature=0.8, seed=1).text)
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,7 +63,7 @@ def evaluate(
     cell: type[Cell] | None = None,
     weights: Precision = "float32",
     progress: Callable[[float], None] = lambda fraction: None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The task's figures on `files`, or on the run's own validation data where none are named.
 
     weights: bfloat16 or int8 measure the model as it streams with such weights.

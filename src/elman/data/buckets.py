@@ -4,7 +4,7 @@
     batch of i = floor(U b_i / sum_i c_i),        b_i = sum of c over what stands before i
 
 c_i is the size of example i: the symbols of its source and its target. In each epoch the examples are put in
-order of their length, with noise drawn anew, and the row of all their symbols is cut in U equal parts; a
+order of their length, with noise drawn anew, and the row of all their symbols is cut in U equal parts; an
 example belongs to the part in which it begins. So every example is met once in an epoch, every epoch has the
 same number of updates, no batch is empty, and each has about `tokens` symbols (by less than one example more).
 The batches of an epoch come in an order drawn anew. All draws are functions of (seed, epoch, example): a

@@ -3,9 +3,11 @@
 from elman.errors import ConfigError
 from elman.tasks.base import Task
 from elman.tasks.language_model import LanguageModelTask
+from elman.tasks.translation import TranslationTask
 
 TASKS: dict[str, type[Task]] = {
     LanguageModelTask.name: LanguageModelTask,
+    TranslationTask.name: TranslationTask,
 }
 
 

@@ -47,7 +47,6 @@ class TrainSettings(Settings):
         1, ge=0, lt=2**63, description="of the initial weights, the masks and the order of data"
     )
     updates: int = Field(2000, ge=1, description="steps of the optimizer in all; the schedule ends there")
-    batch: int = Field(32, ge=1, description="sequences (for language models: streams) learnt from at once")
     optimizer: Literal["sgd", "adagrad", "adam", "adamw"] = "adamw"
     learning_rate: float = Field(3e-3, gt=0, description="the highest, after the warm-up")
     momentum: Momentum = Field(0.0, description="of sgd")
@@ -174,8 +173,10 @@ class Task(ABC):
         files: Sequence[str],
         progress: Callable[[float], None],
         weights: Precision = "float32",
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         """Figures on `files`, or on the validation data where none are named; `progress`: the part done.
+
+        A figure that means nothing without saying how it was made stands beside a text that says it.
 
         weights: other than float32, those of the model as it streams with them (elman.streaming).
         """

@@ -76,6 +76,7 @@ class ModelSettings(Settings):
 class LanguageTrainSettings(TrainSettings):
     """Training by truncated BPTT."""
 
+    batch: int = Field(32, ge=1, description="streams of text learnt from at once")
     window: int = Field(128, ge=1, description="k1: new symbols between two updates")
     backward: int | None = Field(
         None, ge=1, description="k2 >= k1: symbols that a gradient goes back; default: window"

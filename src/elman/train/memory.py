@@ -46,7 +46,7 @@ def check_memory(needed: int, what: str) -> None:
     if free is not None and needed > free:
         raise ConfigError(
             f"{what} needs about {needed / GIB:,.1f} GiB of memory, {free / GIB:,.1f} GiB are free; make "
-            f"model.hidden, train.batch or train.window smaller"
+            f"model.hidden or the batches smaller (train.batch and train.window, or train.tokens)"
         )
 
 

@@ -1,0 +1,193 @@
+"""Tasks from text to text: pairs of texts read from files, and a codec of each side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from elman.data.pairs import Pair, Pairs, read_pairs
+from elman.data.sequence_codec import SequenceCodec
+from elman.data.subwords import SEQUENCE_CODECS, sequence_codec_from_json
+from elman.errors import DataError
+from elman.metrics.translation import sacrebleu
+from elman.models.encoder_decoder import EncoderDecoder
+from elman.padded import Padded
+from elman.streaming import Precision
+from elman.tasks.sequence_data import SequenceData
+from elman.tasks.sequence_predictor import TextPredictor
+from elman.tasks.sequence_task import SequenceTask
+
+
+class Codecs(NamedTuple):
+    """Of the two sides; one and the same where they share a vocabulary."""
+
+    source: SequenceCodec
+    target: SequenceCodec
+
+    def to_json(self) -> Any:
+        if self.source is self.target:
+            return {"shared": self.source.to_json()}
+        return {"source": self.source.to_json(), "target": self.target.to_json()}
+
+
+class PairTask(SequenceTask):
+    """A text in, a text out."""
+
+    def __init__(self, config: Any, codecs: Codecs, files: list[dict[str, Any]]) -> None:
+        self.config = config
+        self.codecs = codecs
+        self.files = files
+        self._described = ""
+
+    @classmethod
+    def begin(cls, config: Any, files: Sequence[str]) -> Self:
+        data = config.data
+        if config.bleu_sentences:
+            sacrebleu()  # missed now, not at the first validation
+        pairs = cls.read_pairs(config, files)
+        valid = None
+        if data.valid_files:
+            valid = cls.read_pairs(config, [str(Path(path).absolute()) for path in data.valid_files])
+        training, held = _split(pairs, valid, data.valid_fraction)
+        task = cls(config, _codecs(data, training), pairs.files + (valid.files if valid else []))
+        task._data = task._encode_all(training, held)
+        return task
+
+    @classmethod
+    def restore(cls, config: Any, codec: Any, files: list[dict[str, Any]], name: str) -> Self:
+        return cls(config, _codecs_from_json(codec, name), files)
+
+    @classmethod
+    def read_pairs(cls, config: Any, files: Sequence[str]) -> Pairs:
+        """The pairs in files, as the settings say."""
+        return read_pairs(files, config.data.skip)
+
+    @property
+    def target(self) -> SequenceCodec:
+        return self.codecs.target
+
+    def codec_json(self) -> Any:
+        return self.codecs.to_json()
+
+    def sizes(self) -> dict[str, int]:
+        return {"source": len(self.codecs.source), "target": len(self.codecs.target)}
+
+    def load(self) -> tuple[SequenceData, SequenceData]:
+        count = len(self.files) - len(self.config.data.valid_files)
+        pairs = self._reread(self.files[:count])
+        valid = self._reread(self.files[count:]) if self.files[count:] else None
+        return self._encode_all(*_split(pairs, valid, self.config.data.valid_fraction))
+
+    def read(self, files: Sequence[str]) -> SequenceData:
+        return self._encode(self.read_pairs(self.config, files))
+
+    def collate(self, sources: Sequence[Tensor]) -> Padded:
+        return Padded.of(sources)
+
+    def limit(self, length: int) -> int:
+        return min(2 * length + 10, self.config.data.longest + 1)
+
+    def described(self) -> str:
+        self.data()
+        return self._described
+
+    def predictor(self, model: Any, weights: Precision = "float32") -> TextPredictor:
+        assert isinstance(model, EncoderDecoder)
+        return TextPredictor(self, model, weights)
+
+    def source_ids(self, text: str, name: str) -> Tensor:
+        """A source with its end, as the model reads it; DataError where it is too long."""
+        ids = self.codecs.source.encode(text, name)
+        if len(ids) > self.config.data.longest:
+            raise DataError(self._too_long(name, len(ids)))
+        return torch.cat([ids, torch.tensor([self.codecs.source.end])])
+
+    def _encode_all(self, training: Pairs, valid: Pairs) -> tuple[SequenceData, SequenceData]:
+        data = self._encode(training), self._encode(valid)
+        if not len(data[0]):
+            raise DataError(f"{self.files[0]['path']}: no pair is left for training")
+        units = " + ".join(f"{len(codec):,}" for codec in dict.fromkeys(self.codecs))
+        left = (training.skipped + valid.skipped).items() if valid is not training else ()
+        out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left))
+        self._described = (
+            f"{len(data[0]):,} pairs for training, {len(data[1]):,} for validation"
+            + (f" (left out: {out})" if out else "")
+            + f", {units} {self.target.unit}"
+        )
+        return data
+
+    def _encode(self, pairs: Pairs) -> SequenceData:
+        """Ids of both sides; pairs with a side that is too long are refused, or skipped and counted."""
+        rows = pairs.pairs
+        sources = self.codecs.source.encode_all([p.source for p in rows], lambda i: rows[i].source_place)
+        targets = self.codecs.target.encode_all([p.target for p in rows], lambda i: rows[i].target_place)
+        kept: list[tuple[Tensor, Tensor, Pair]] = []
+        longest = self.config.data.longest
+        for pair, source, target in zip(rows, sources, targets, strict=True):
+            if len(source) <= longest and len(target) <= longest:
+                kept.append((source, target, pair))
+            elif self.config.data.skip:
+                pairs.skipped["too long"] += 1
+            elif len(source) > longest:
+                raise DataError(self._too_long(pair.source_place, len(source), "source "))
+            else:
+                raise DataError(self._too_long(pair.target_place, len(target), "target "))
+        end = torch.tensor([self.codecs.source.end])
+        return SequenceData(
+            [torch.cat([source, end]) for source, _, _ in kept],
+            torch.tensor([len(source) + 1 for source, _, _ in kept], dtype=torch.int64),
+            [target for _, target, _ in kept],
+            [pair.target for _, _, pair in kept],
+            [pair.source_place for _, _, pair in kept],
+        )
+
+    def _too_long(self, place: str, length: int, side: str = "") -> str:
+        unit = self.codecs.source.unit
+        return (
+            f"{place}: the {side or 'text '}has {length:,} {unit}, at most {self.config.data.longest:,} are "
+            f"read (data.longest); cut it, or set data.longest or data.skip=true"
+        )
+
+    def _reread(self, files: list[dict[str, Any]]) -> Pairs:
+        pairs = self.read_pairs(self.config, [file["path"] for file in files])
+        for file, now in zip(files, pairs.files, strict=True):
+            if now["sha256"] != file["sha256"]:
+                raise DataError(
+                    f"{file['path']}: the file has changed since the run began ({now['size']} bytes now, "
+                    f"{file['size']} then); put the old one back, or begin a new run"
+                )
+        return pairs
+
+
+def _split(pairs: Pairs, valid: Pairs | None, fraction: float) -> tuple[Pairs, Pairs]:
+    """Training and validation; without files for it the last `fraction` of the pairs."""
+    if valid is not None:
+        return pairs, valid
+    cut = len(pairs) - round(len(pairs) * fraction)
+    return Pairs(pairs.pairs[:cut], pairs.files, pairs.skipped), Pairs(pairs.pairs[cut:], [])
+
+
+def _codecs(data: Any, pairs: Pairs) -> Codecs:
+    """Codecs trained on the training pairs."""
+    kind = SEQUENCE_CODECS[data.unit]
+    sources = [pair.source for pair in pairs.pairs]
+    targets = [pair.target for pair in pairs.pairs]
+    if data.shared:
+        one = kind.train(sources + targets, data.vocabulary, data.lowercase)
+        return Codecs(one, one)
+    return Codecs(*(kind.train(texts, data.vocabulary, data.lowercase) for texts in (sources, targets)))
+
+
+def _codecs_from_json(content: Any, name: str) -> Codecs:
+    """What `Codecs.to_json` gave; raises DataError naming the file where it is something else."""
+    if isinstance(content, dict) and set(content) == {"shared"}:
+        one = sequence_codec_from_json(content["shared"], f"{name}: shared")
+        return Codecs(one, one)
+    if isinstance(content, dict) and set(content) == {"source", "target"}:
+        return Codecs(
+            sequence_codec_from_json(content["source"], f"{name}: source"),
+            sequence_codec_from_json(content["target"], f"{name}: target"),
+        )
+    raise DataError(f"{name}: expected a codec for 'source' and 'target', or one that is 'shared'")

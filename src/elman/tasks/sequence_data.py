@@ -1,0 +1,180 @@
+"""Examples of the tasks that write a sequence: batches, what a model is taught with, and the loss.
+
+    objective = -(1 / n) sum_t [(1 - e) ln p(y_t) + (e / V) sum_k ln p(k)] + penalty        nats = -(1 / n) sum_t ln p(y_t)
+
+e is the label smoothing (Szegedy et al. 2016), the penalty is the model's own, n counts the targets with their
+ends. nats, the figure that is reported, knows neither.
+Shapes: T target time, N batch, V vocabulary, P = lengths.sum() places inside the targets, by time, then by
+element. inputs, targets (T, N) int64; logits (P, V).
+"""  # noqa: E501
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from elman import counter
+from elman.cells import State
+from elman.data.buckets import Buckets
+from elman.metrics.language import Rate
+from elman.models.encoder_decoder import EncoderDecoder
+from elman.padded import Padded
+from elman.tasks.base import Examples, Outcome
+
+BLOCK = 64
+"""Places whose loss is computed at a time: their logits stay in the cache."""
+
+
+@dataclass(frozen=True)
+class SequenceData:
+    """Sources of any kind, the ids of their targets without begin and end, and how long each is.
+
+    texts: the targets as they were written, what a prediction is compared with; places: where each stands.
+    """
+
+    sources: Sequence[Any]
+    source_lengths: Tensor
+    targets: Sequence[Tensor]
+    texts: Sequence[str]
+    places: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def target_lengths(self) -> Tensor:
+        """(E,) int64, the end counted."""
+        return torch.tensor([len(ids) + 1 for ids in self.targets], dtype=torch.int64)
+
+    def part(self, rows: slice) -> "SequenceData":
+        """Some of the examples."""
+        return SequenceData(
+            self.sources[rows],
+            self.source_lengths[rows],
+            self.targets[rows],
+            self.texts[rows],
+            self.places[rows],
+        )
+
+    def batches(self, tokens: int) -> list[list[int]]:
+        """All examples, longest first, in batches whose padded sizes are at most `tokens`, or of one."""
+        longest = (self.source_lengths + self.target_lengths).tolist()
+        order = sorted(range(len(self)), key=lambda row: -longest[row])
+        batches: list[list[int]] = []
+        for row in order:
+            if batches and longest[batches[-1][0]] * (len(batches[-1]) + 1) <= tokens:
+                batches[-1].append(row)
+            else:
+                batches.append([row])
+        return batches
+
+
+class Teaching(NamedTuple):
+    """A batch of targets for teacher forcing: inputs begin with `begin`, targets end with `end`."""
+
+    inputs: Tensor
+    targets: Tensor
+    """(P,): those inside."""
+    lengths: Tensor
+
+
+def teaching(targets: Sequence[Tensor], begin: int, end: int) -> Teaching:
+    """Targets without begin and end -> what they are taught with."""
+    first, last = torch.tensor([begin]), torch.tensor([end])
+    inputs = Padded.of([torch.cat([first, ids]) for ids in targets])
+    wanted = Padded.of([torch.cat([ids, last]) for ids in targets])
+    return Teaching(inputs.data, wanted.data[wanted.mask], inputs.lengths)
+
+
+def sequence_loss(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Rate]:
+    """The objective per symbol without a penalty, and the rate without smoothing."""
+    objective, total = _SmoothedLoss.apply(logits, targets, smoothing)
+    return objective, Rate(float(total), len(targets))
+
+
+class _SmoothedLoss(torch.autograd.Function):
+    """The loss and its gradient in one pass over the logits, block by block.
+
+    With Z = sum_k exp(z_k): d objective / d z_k = (exp(z_k) / Z - (1 - e) [k = y] - e / V) / P.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+        places, symbols = logits.shape
+        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        total = torch.zeros((), dtype=torch.float64, device=logits.device)
+        spread = total.clone()
+        for start in range(0, places, BLOCK):
+            rows = slice(start, start + BLOCK)
+            block, wanted = logits[rows].float(), targets[rows, None]
+            log_z = block.logsumexp(1, keepdim=True)
+            total += (log_z - block.gather(1, wanted)).sum(dtype=torch.float64)
+            if smoothing:
+                spread += (log_z[:, 0] - block.mean(1)).sum(dtype=torch.float64)
+            if gradient is not None:
+                p = (block - log_z).exp_()
+                p -= smoothing / symbols
+                p.scatter_add_(1, wanted, torch.full_like(log_z, smoothing - 1))
+                gradient[rows] = p.div_(places)
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(total)
+        objective = (1 - smoothing) * total + smoothing * spread
+        return (objective / max(places, 1)).to(torch.float32), total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_outputs[0], None, None
+
+
+@final
+class SequenceExamples(Examples):
+    """Training batches of like length, and the loss on them.
+
+    collate: sources of a batch -> what the model encodes.
+    """
+
+    def __init__(
+        self,
+        data: SequenceData,
+        collate: Callable[[Sequence[Any]], Any],
+        train: Any,
+        ends: tuple[int, int],
+        described: str,
+    ) -> None:
+        self.data = data
+        self.buckets = Buckets(
+            data.target_lengths, data.source_lengths, train.tokens, seed=train.seed, noise=train.noise
+        )
+        self._collate, self._ends = collate, ends
+        self._seed, self._smoothing = train.seed, train.label_smoothing
+        self._described = described
+
+    @property
+    def epoch(self) -> float:
+        return self.buckets.updates
+
+    def describe(self) -> str:
+        return f"{self._described}; an epoch is {self.epoch:,.0f} updates"
+
+    def carry(self, model: nn.Module) -> State | None:
+        return None
+
+    def outcome(self, model: nn.Module, update: int, carry: State | None) -> Outcome:
+        assert isinstance(model, EncoderDecoder)
+        rows = self.buckets.read(update).tolist()
+        model.reseed(counter.child(self._seed, update))
+        taught = teaching([self.data.targets[row] for row in rows], *self._ends)
+        source = self._collate([self.data.sources[row] for row in rows])
+        logits, penalty = model(source, taught.inputs, taught.lengths)
+        objective, rate = sequence_loss(logits, taught.targets, self._smoothing)
+        if penalty is not None:
+            objective = objective + penalty
+        place = f"update {update}: {', '.join(self.data.places[row] for row in rows[:4])}"
+        return Outcome(
+            objective, rate, None, place + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
+        )
