@@ -6,7 +6,7 @@
 c_i is the size of example i: the symbols of its source and its target. In each epoch the examples are put in
 order of their length, with noise drawn anew, and the row of all their symbols is cut in U equal parts; an
 example belongs to the part in which it begins. So every example is met once in an epoch, every epoch has the
-same number of updates, no batch is empty, and each has about `tokens` symbols (by less than one example more).
+same number of updates, no batch is empty, and each has about `tokens` symbols (less than one example more).
 The batches of an epoch come in an order drawn anew. All draws are functions of (seed, epoch, example): a
 resumed run sees exactly what an uninterrupted one would have seen.
 

@@ -4,8 +4,8 @@
     SOURCES TARGETS    two files that stand line by line beside each other
 
 Both are UTF-8 text, or such text packed by gzip. What is wrong is named by file and row; rows that cannot be
-used are left out only where that was asked for, and counted. Two files of unequal length are never used: where
-a line is missing, all pairs after it are wrong.
+used are left out only where that was asked for, and counted. Two files of unequal length are never used:
+where a line is missing, all pairs after it are wrong.
 """
 
 import gzip
@@ -13,7 +13,7 @@ import hashlib
 import io
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ class Pair(NamedTuple):
 
 @dataclass
 class Pairs:
-    """What was read; `files` is what a run remembers of them; `skipped` counts the rows left out, by reason."""
+    """What was read; `files`: what a run remembers of them; `skipped`: the rows left out, by reason."""
 
     pairs: list[Pair]
     files: list[dict[str, Any]]
@@ -59,26 +59,6 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    def keep(self, problem: Callable[[Pair], tuple[str, str] | None], skip: bool) -> "Pairs":
-        """The pairs without those that have a problem: (reason, message).
-
-        Raises DataError with the first message unless `skip`.
-        """
-        kept, skipped = [], Counter(self.skipped)
-        for pair in self.pairs:
-            found = problem(pair)
-            if found is None:
-                kept.append(pair)
-            elif skip:
-                skipped[found[0]] += 1
-            else:
-                raise DataError(found[1])
-        return Pairs(kept, self.files, skipped)
-
-    def said(self) -> str:
-        """What was left out, in words; empty where nothing was."""
-        return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))
 
 
 def read_pairs(paths: Sequence[str | Path], skip: bool = False) -> Pairs:
@@ -201,7 +181,7 @@ def _table(lines: _Lines) -> Iterator[_Row]:
                 f"{place}: {len(fields) - 1} tabs in {_quote(text)}, expected one, as source TAB target",
             )
         else:
-            yield _pair(*fields, lines, lines, row)
+            yield _pair(fields[0], fields[1], lines, lines, row)
 
 
 def _aligned(sources: _Lines, targets: _Lines) -> Iterator[_Row]:

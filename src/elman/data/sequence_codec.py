@@ -149,8 +149,8 @@ def check_text(text: str, name: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{name}: {text[error.start]!r} at character {error.start + 1} is half of a surrogate pair: these "
-            f"were bytes that are not UTF-8; convert the text to UTF-8, or leave it out"
+            f"{name}: {text[error.start]!r} at character {error.start + 1} is half of a surrogate pair: "
+            f"these were bytes that are not UTF-8; convert the text to UTF-8, or leave it out"
         ) from error
 
 

@@ -108,7 +108,7 @@ class SubwordCodec(SequenceCodec):
         return [self.show(int(index)) for index in self.encode(text)]
 
     def show(self, index: int) -> str:
-        """A symbol as people read it; a space before a word is ▁, bytes of a part of a character are \\x.."""
+        """A symbol as people read it: ▁ for the space before a word, and hexadecimal for bytes alone."""
         if index < len(SPECIAL):
             return self.symbols[index]
         return self._bytes[index].decode("utf-8", "backslashreplace").replace(" ", "▁")
@@ -119,10 +119,7 @@ class SubwordCodec(SequenceCodec):
 
         def say(index: int) -> str:
             nonlocal at_start
-            if index == self.unknown:
-                text = self.symbols[index]
-            else:
-                text = incremental.decode(self._bytes[index])
+            text = incremental.decode(self._bytes[index])
             if at_start and text:  # every word begins with its space; the first one's is not in the text
                 at_start, text = False, text.removeprefix(" ")
             return text

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from elman import counter
 from elman.cells import State
@@ -125,8 +126,8 @@ class _SmoothedLoss(torch.autograd.Function):
         return (objective / max(places, 1)).to(torch.float32), total
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
         (gradient,) = ctx.saved_tensors
         return gradient * grad_outputs[0], None, None
 
@@ -175,6 +176,4 @@ class SequenceExamples(Examples):
         if penalty is not None:
             objective = objective + penalty
         place = f"update {update}: {', '.join(self.data.places[row] for row in rows[:4])}"
-        return Outcome(
-            objective, rate, None, place + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
-        )
+        return Outcome(objective, rate, None, place + (f" and {len(rows) - 4} more" if len(rows) > 4 else ""))

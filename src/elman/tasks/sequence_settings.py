@@ -73,7 +73,7 @@ class SearchSettings(Settings):
     coverage: float = Field(0.0, ge=0, description="weight of the penalty for what was not looked at")
 
 
-def _recurrent(model: SequenceModelSettings, precision: str, sizes: dict[str, int]) -> EncoderDecoder:
+def _recurrent(model: SequenceModelSettings, precision: str, sizes: dict[str, Any]) -> EncoderDecoder:
     return Seq2Seq(
         **sizes,
         cell=model.cell,
@@ -93,5 +93,5 @@ def _recurrent(model: SequenceModelSettings, precision: str, sizes: dict[str, in
     )
 
 
-MODELS: dict[str, Callable[[Any, str, dict[str, int]], EncoderDecoder]] = {"recurrent": _recurrent}
+MODELS: dict[str, Callable[[Any, str, dict[str, Any]], EncoderDecoder]] = {"recurrent": _recurrent}
 """By model.kind: model settings, train.precision and sizes (source or features, target) -> the model."""

@@ -165,7 +165,8 @@ class SequenceTask(Task):
         for rows in data.batches(EVALUATE_TOKENS // search.beam):
             progress(done / len(data))
             limits = torch.tensor([self.limit(int(data.source_lengths[row])) for row in rows])
-            found = find(model, self.collate([data.sources[row] for row in rows]), self.target, limits, search)
+            source = self.collate([data.sources[row] for row in rows])
+            found = find(model, source, self.target, limits, search)
             for row, hypotheses in zip(rows, found, strict=True):
                 texts[row] = self.target.decode(hypotheses[0].ids)
             done += len(rows)
