@@ -10,7 +10,7 @@ Shapes: T time, N batch, C input, V symbols. inputs (T, N, C), or Tokens of ids 
 lengths (N,) int64, resets (T, N) bool.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -288,14 +288,14 @@ def _reference(
         inputs = _dense(cell, inputs)
         one, _, shown = _reference(cell, inputs.new_zeros(1, *inputs.shape[1:]), state, None, record)
         return one[:0], state, {name: values[:0] for name, values in shown.items()}
-    prepared = _prepare(cell, inputs)
+    steps = _steps(_prepare(cell, inputs), time)
+    shortest = time if lengths is None or not len(lengths) else int(lengths.min())
     outputs: list[Tensor] = []
     recorded: dict[str, list[Tensor]] = {name: [] for name in record}
-    for t in range(time):
+    for t, x in enumerate(steps):
         intermediates: Record = {}
-        arguments = (_slice(prepared, t), state, intermediates) if record else (_slice(prepared, t), state)
-        output, new = cell.step(*arguments)
-        live = None if lengths is None else t < lengths
+        output, new = cell.step(x, state, intermediates) if record else cell.step(x, state)
+        live = None if lengths is None or t < shortest else t < lengths
         state = new if live is None else where_state(live, new, state)
         outputs.append(_live(output, live))
         for name in record:
@@ -316,8 +316,12 @@ def _live(values: Tensor, live: Tensor | None) -> Tensor:
     return values if live is None else torch.where(expand_to(live, values), values, 0)
 
 
-def _slice(prepared: Any, t: int) -> Any:
-    return map_state(lambda part: part[t], prepared)
+def _steps(prepared: Any, time: int) -> Iterator[Any]:
+    """The slices (N, ...) along time. By `unbind`: the derivatives of single slices are each of the whole's size."""
+    parts = [part.unbind(0) for part in leaves(prepared)]
+    for t in range(time):
+        at_t = iter([part[t] for part in parts])
+        yield map_state(lambda _, at_t=at_t: next(at_t), prepared)
 
 
 def _bounds(resets: Tensor | None, time: int) -> list[int]:
