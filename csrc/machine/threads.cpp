@@ -115,6 +115,8 @@ void Barrier::arrive_and_wait() {
     phase.wait(now, std::memory_order_acquire);
 }
 
+void meet(Barrier& barrier) { barrier.arrive_and_wait(); }
+
 void in_parallel(int count, Task task, const void* work) {
     if (count == 1) {
         Barrier barrier(1);

@@ -18,6 +18,9 @@ class Barrier {
     std::atomic<unsigned> phase{0};
 };
 
+// The same, for what is compiled once for each instruction set and takes no inline function from here.
+void meet(Barrier& barrier);
+
 using Task = void (*)(const void* work, int thread, Barrier& barrier);
 
 void in_parallel(int count, Task task, const void* work);

@@ -2,29 +2,55 @@
 //
 // Included inside the namespace of the instruction set.
 
-static void forward(const Call& call, int thread) {
+// The output of step t for the caller.
+static void give_output(const Step& step) {
+    const Plan& plan = *step.call.plan;
+    const Base output = step.operand({plan.output_kind, plan.output_which});
+    scatter(output.at, output.block / L, step.share.live[step.t],
+            step.call.outside + step.share.first + step.share.start[step.t], step.call.output, plan.output_width, 0,
+            plan.output_width, false);
+}
+
+// Runs the stages of a step; where threads divide the units, what one leaves is there for all before the next begins.
+static void run_stages(const Step& step, bool backward, Barrier& barrier) {
+    const Plan& plan = *step.call.plan;
+    const int live = step.share.live[step.t], later = step.share.live[step.t + 1];
+    for (int s = 0; s < (backward ? plan.backward : plan.forward); s++) {
+        const Stage& stage = backward ? plan.backward_stage[s] : plan.forward_stage[s];
+        run_stage(step, stage, backward, live, backward && stage.late ? later : live);
+        if (divides_units(step.call)) meet(barrier);
+    }
+}
+
+static void forward(const Call& call, int thread, Barrier& barrier) {
     const Plan& plan = *call.plan;
     const Share& share = share_of(call, thread);
     const Layout at = layout(call, thread);
-    float* scratch = call.scratch[thread];
+    const bool together = divides_units(call);
     if (!call.symbols) lift(call, thread);
-    clear(call, share, call.output, plan.output_width, false);
-    for (int j = 0; j < plan.states; j++)
-        gather(call.state[j], plan.state_width[j], 0, plan.state_width[j], share.element, share.elements,
-               call.states + call.state_at[j] + share.first_state * L, call.state_stride);
+    if (!together || !thread) {
+        clear(call, share, call.output, plan.output_width, false);
+        for (int j = 0; j < plan.states; j++)
+            gather(call.state[j], plan.state_width[j], 0, plan.state_width[j], share.element, share.elements,
+                   call.states + call.state_at[j] + share.first_state * L, call.state_stride);
+    }
+    if (call.symbols && together) exchange_part(call, thread, call.table, false);
+    if (together) meet(barrier);
     for (int t = 0; t < share.steps; t++) {
-        const Step step{call, share, at, scratch, t, scratch + at.carry, scratch + at.pass};
-        const int live = share.live[t];
-        if (call.symbols) exchange(call, share, t, call.table, false);
-        for (int s = 0; s < plan.forward; s++) run_stage(step, plan.forward_stage[s], false, live, live);
-        const Base output = step.operand({plan.output_kind, plan.output_which});
-        scatter(output.at, output.block / L, live, call.outside + share.first + share.start[t], call.output,
-                plan.output_width, 0, plan.output_width, false);
+        const Step step{call, share, at, thread, t, nullptr, nullptr};
+        if (call.symbols && !together) exchange(call, share, t, call.table, false);
+        run_stages(step, false, barrier);
+        if (!together) give_output(step);
+    }
+    if (together) {
+        const Part own = part_of(call, thread, share.steps);
+        for (ptrdiff_t t = own.first; t < own.last; t++) give_output({call, share, at, thread, int(t), nullptr, nullptr});
+        if (thread) return;
     }
     for (int j = 0; j < plan.states; j++) {
         for (int t = 0; t < share.steps; t++) {  // those whose last step is t are the last ones live then
             const int begin = share.live[t + 1], end = share.live[t];
-            const Step step{call, share, at, scratch, t, nullptr, nullptr};
+            const Step step{call, share, at, thread, t, nullptr, nullptr};
             scatter(step.state(j, 1) + begin * L, call.state_stride, end - begin, share.element + begin,
                     call.final_state[j], plan.state_width[j], 0, plan.state_width[j], false);
         }
@@ -32,10 +58,11 @@ static void forward(const Call& call, int thread) {
 }
 
 // The derivative of the state before the first step: what reached it without a product, and the products.
-static void first_state(const Call& call, int thread, float* scratch, const Layout& at, float* carry) {
+static void first_state(const Call& call, int thread, const Layout& at, float* carry, Barrier& barrier) {
     const Plan& plan = *call.plan;
     const Share& share = share_of(call, thread);
-    const Step step{call, share, at, scratch, 0, carry, carry};
+    const Step step{call, share, at, thread, 0, carry, carry};
+    float* scratch = step.scratch;
     Chunk chunk[MOST_CHUNKS];
     for (int i = 0; i < plan.products && share.steps; i++) {
         const Product& p = plan.product[i];
@@ -45,7 +72,8 @@ static void first_state(const Call& call, int thread, float* scratch, const Layo
         const float* a = left_operand(call.slots + (share.first + share.start[0]) * L, chunk, chunks, rows,
                                       scratch + at.words);
         const Base to = step.operand({CARRY, p.which});
-        for (int panel = 0; panel < shape.panels; panel++)
+        const Part own = part_of(call, thread, shape.panels);
+        for (int panel = int(own.first); panel < own.last; panel++)
             for (int from = 0; from < rows; from += TILE_ROWS) {
                 const int count = least(TILE_ROWS, rows - from);
                 multiply_panel(shape, call.packed + call.packed_at[i], nullptr, panel, a + from * ROW, chunk, chunks,
@@ -57,6 +85,10 @@ static void first_state(const Call& call, int thread, float* scratch, const Layo
                     }
             }
     }
+    if (divides_units(call)) {
+        meet(barrier);
+        if (thread) return;
+    }
     for (int j = 0; j < plan.states; j++) {
         const Base from = step.operand({CARRY, j});
         scatter(from.at, share.elements, share.elements, share.element, call.d_state[j], plan.state_width[j], 0,
@@ -64,16 +96,17 @@ static void first_state(const Call& call, int thread, float* scratch, const Layo
     }
 }
 
-static void backward(const Call& call, int thread) {
+static void backward(const Call& call, int thread, Barrier& barrier) {
     const Plan& plan = *call.plan;
     const Share& share = share_of(call, thread);
     const Layout at = layout(call, thread);
-    float* scratch = call.scratch[thread];
-    float *carry = scratch + at.carry, *pass = scratch + at.pass;
+    const bool together = divides_units(call);
+    float *scratch = call.scratch[thread], *common = call.scratch[together ? 0 : thread];
+    float *carry = common + at.carry, *pass = common + at.pass;
     // Both buffers begin with the derivative of the final state: an element finds it there at its own last step.
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && (!together || !thread); i++) {
         float* buffer = i ? pass : carry;
-        const Step step{call, share, at, scratch, 0, buffer, buffer};
+        const Step step{call, share, at, thread, 0, buffer, buffer};
         for (int j = 0; j < plan.states; j++)
             gather(call.d_final[j], plan.state_width[j], 0, plan.state_width[j], share.element, share.elements,
                    step.operand({CARRY, j}).at, share.elements);
@@ -81,19 +114,17 @@ static void backward(const Call& call, int thread) {
     __builtin_memset(scratch + at.pgrad, 0, sizeof(float) * (at.rows - at.pgrad));
     float* table = call.table + thread * call.table_size;
     if (call.symbols) __builtin_memset(table, 0, sizeof(float) * call.table_size);
+    if (together) meet(barrier);
     for (int t = share.steps - 1; t >= 0; t--) {
-        const Step step{call, share, at, scratch, t, carry, pass};
-        const int live = share.live[t], later = share.live[t + 1];
-        gather(call.d_output, plan.output_width, 0, plan.output_width, call.outside + share.first + share.start[t], live,
-               scratch + at.dout, share.elements);
-        for (int s = 0; s < plan.backward; s++) {
-            const Stage& stage = plan.backward_stage[s];
-            run_stage(step, stage, true, live, stage.late ? later : live);
-        }
-        if (call.symbols) exchange(call, share, t, table, true);
+        const Step step{call, share, at, thread, t, carry, pass};
+        gather(call.d_output, plan.output_width, 0, plan.output_width, call.outside + share.first + share.start[t],
+               share.live[t], scratch + at.dout, share.elements);
+        run_stages(step, true, barrier);
+        if (call.symbols && !together) exchange(call, share, t, table, true);
         float* swap = carry;
         carry = pass;
         pass = swap;
     }
-    first_state(call, thread, scratch, at, carry);
+    if (call.symbols && together) exchange_part(call, thread, table, true);
+    first_state(call, thread, at, carry, barrier);
 }

@@ -10,6 +10,10 @@
 // one more block of rows in front, the state before the first step: it is before step t in row
 // first_state + start_state[t] + i and after it in row first_state + start_state[t + 1] + i.
 //
+// Few sequences are no work for many threads. There is one share then, all threads step through it together, each with its
+// own panels of every stage, and meet after each stage: what a thread alone needs is in its own scratch, what a stage
+// hands on in the first thread's.
+//
 // No function of the standard library is used in what is compiled once per instruction set: the linker keeps one copy
 // of an inline function, and it may be the one for the widest machine.
 #pragma once
@@ -18,6 +22,8 @@
 #include <cstdint>
 
 namespace elman {
+
+class Barrier;  // machine/threads.h
 
 enum Kind { REG, ACC, SLOT, BEFORE, AFTER, PARAM, CONST, TEMP, CARRY, PASS, DOUT, PGRAD };
 
@@ -97,8 +103,9 @@ struct Segment {
 struct Call {
     const Plan* plan;
     int lanes, threads, time, batch;
+    int shares;  // one a thread, or one for all of them: then they divide the units
     ptrdiff_t rows, row_stride, state_stride;  // strides in rows between unit blocks
-    const Share* share;                        // [threads]
+    const Share* share;                        // [shares]
     const int32_t* outside;                    // [rows] row of the caller's arrays
 
     // Symbols as inputs (tokens.h): an input has a row for each of `symbols`; 0 where it has (T * N, input_size).
@@ -151,6 +158,9 @@ struct Layout {
     ptrdiff_t acc, reg, temp, carry, pass, dout, pgrad, words, pairs, rows, weight, total;
 };
 
+// Where threads divide the units: waits until all of them have come.
+void meet(Barrier& barrier);
+
 constexpr int TILE_ROWS = 24;     // rows of a tile on which a program runs
 constexpr int CHUNK_ROWS = 192;   // rows of a hoisted product at a time
 constexpr int SUM_ROWS = 96;      // rows of a weight's gradient at a time: few enough for the first cache, and digits
@@ -163,8 +173,8 @@ struct Kernels {
     Layout (*layout)(const Call& call, int thread);
     void (*pack)(const Call& call, int thread, bool backward);
     void (*lift)(const Call& call, int thread);  // before forward, with symbols as inputs
-    void (*forward)(const Call& call, int thread);
-    void (*backward)(const Call& call, int thread);
+    void (*forward)(const Call& call, int thread, Barrier& barrier);
+    void (*backward)(const Call& call, int thread, Barrier& barrier);
     void (*merge)(const Call& call, int thread);  // after backward, with symbols as inputs
     void (*gradients)(const Call& call, int thread);
     void (*peak)(ptrdiff_t turns);

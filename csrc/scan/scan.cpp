@@ -65,22 +65,23 @@ Rows rows_of(const Batch& batch) {
     Rows rows;
     rows.time = batch.time;
     rows.batch = batch.size;
-    rows.threads = std::max(1, std::min(batch.threads, batch.size));
+    const int shares = batch.units ? 1 : std::max(1, std::min(batch.threads, batch.size));
+    rows.threads = batch.units ? std::max(1, batch.threads) : shares;
     const auto* given = reinterpret_cast<const std::int64_t*>(batch.lengths);
     std::vector<int> length(batch.size, batch.time), order(batch.size);
     if (given)
         for (int i = 0; i < batch.size; i++) length[i] = int(given[i]);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return length[a] > length[b]; });
-    rows.store.resize(rows.threads);
-    for (int thread = 0; thread < rows.threads; thread++) {
-        ShareStore& own = rows.store[thread];
+    rows.store.resize(shares);
+    for (int place = 0; place < shares; place++) {
+        ShareStore& own = rows.store[place];
         // Sequences of one length keep their places in the caller's arrays together.
         if (length[order.front()] == length[order.back()])
-            for (int i = batch.size * thread / rows.threads; i < batch.size * (thread + 1) / rows.threads; i++)
+            for (int i = batch.size * place / shares; i < batch.size * (place + 1) / shares; i++)
                 own.element.push_back(order[i]);
         else
-            for (int i = thread; i < batch.size; i += rows.threads) own.element.push_back(order[i]);
+            for (int i = place; i < batch.size; i += shares) own.element.push_back(order[i]);
         own.first = rows.rows;
         own.first_state = rows.state_rows;
         const int steps = length[own.element.front()];
@@ -94,8 +95,8 @@ Rows rows_of(const Batch& batch) {
             own.start_state.push_back(std::ptrdiff_t(own.element.size()) + total);
             for (int i = 0; i < live; i++) {
                 const int element = own.element[i];
-                const int place = batch.reverse ? length[element] - 1 - t : t;
-                rows.outside.push_back(std::int32_t(place) * batch.size + element);
+                const int when = batch.reverse ? length[element] - 1 - t : t;
+                rows.outside.push_back(std::int32_t(when) * batch.size + element);
             }
             total += live;
         }
@@ -307,7 +308,7 @@ struct Work {
         const Rows& rows = saved.rows;
         const Kernels& kernels = *saved.kernels;
         call.plan = &plan;
-        call.lanes = kernels.lanes, call.threads = rows.threads, call.time = rows.time, call.batch = rows.batch;
+        call.lanes = kernels.lanes, call.threads = rows.threads, call.shares = int(rows.share.size()), call.time = rows.time, call.batch = rows.batch;
         call.rows = rows.rows;
         call.row_stride = stride_for(rows.rows), call.state_stride = stride_for(rows.state_rows);
         call.share = rows.share.data();
@@ -410,7 +411,7 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
             kernels.lift(call, thread);
             barrier.arrive_and_wait();
         }
-        kernels.forward(call, thread);
+        kernels.forward(call, thread, barrier);
     });
     return std::make_unique<Saved>(std::move(saved));
 }
@@ -450,7 +451,7 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
     in_parallel(call.threads, [&](int thread, Barrier& barrier) {
         kernels.pack(call, thread, true);
         barrier.arrive_and_wait();
-        kernels.backward(call, thread);
+        kernels.backward(call, thread, barrier);
         barrier.arrive_and_wait();
         if (call.symbols) {
             kernels.merge(call, thread);

@@ -45,6 +45,7 @@ struct Batch {
     std::uintptr_t ids;        // int64 (T, N), rows of the inputs, which then have one for each of `symbols`; or 0
     int symbols;
     bool half;                 // products of bfloat16
+    bool units;                // threads divide the units of every stage, not the sequences; no stage reduces a row
 };
 
 // kernels: the name of an instruction set, or "" for the widest that there is.

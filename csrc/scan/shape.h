@@ -38,4 +38,16 @@ static const Product& product_of(const Call& call, int which) {
     return which < call.plan->products ? call.plan->product[which] : call.plan->lift[which - call.plan->products];
 }
 
-static ELMAN_INLINE const Share& share_of(const Call& call, int thread) { return call.share[thread]; }
+static ELMAN_INLINE bool divides_units(const Call& call) { return call.shares < call.threads; }
+static ELMAN_INLINE const Share& share_of(const Call& call, int thread) {
+    return call.share[divides_units(call) ? 0 : thread];
+}
+
+// Which of the `count` parts of a share's work are a thread's: all of its own share's, some of the one that all have.
+struct Part {
+    ptrdiff_t first, last;
+};
+static ELMAN_INLINE Part part_of(const Call& call, int thread, ptrdiff_t count) {
+    if (!divides_units(call)) return {0, count};
+    return {count * thread / call.threads, count * (thread + 1) / call.threads};
+}

@@ -12,9 +12,11 @@ struct Step {
     const Call& call;
     const Share& share;
     const Layout& at;
-    float* scratch;
+    int thread;
     int t;
     float *carry, *pass;
+    float* scratch = call.scratch[thread];
+    float* common = call.scratch[divides_units(call) ? 0 : thread];  // what stages hand on
 
     // Where the part of `width` after `places` others begins in a part of the scratch with one vector an element.
     ptrdiff_t vector(const int* widths, int place) const {
@@ -40,14 +42,14 @@ struct Step {
             case AFTER: return {state(which, 1), call.state_stride * L, L, L};
             case PARAM: return {call.params + call.param_at[which], L, 0, 0};
             case TEMP:
-                return {scratch + at.temp + vector(plan.temp_width, which), plan.temp_width[which] == 1 ? 0 : own, L, L};
+                return {common + at.temp + vector(plan.temp_width, which), plan.temp_width[which] == 1 ? 0 : own, L, L};
             case CARRY: return {carry + vector(plan.state_width, which), own, L, L};
             case PASS: return {pass + vector(plan.state_width, which), own, L, L};
             case DOUT: return {scratch + at.dout, own, L, L};
             case PGRAD: {
                 ptrdiff_t before = 0;
                 for (int i = 0; i < which; i++) before += blocks(plan.param_width[i]) * L;
-                return {scratch + at.pgrad + before, L, 0, 0};
+                return {common + at.pgrad + before, L, 0, 0};
             }
             default: return {call.constants + ptrdiff_t(which) * L, 0, 0, 0};
         }
@@ -83,7 +85,7 @@ static void fetch_tile(const Stage& stage, const Base* base, int panel, int unit
     }
 }
 
-// One stage at one step. `multiplied`: how many of the live rows the product has; for the others it is zero.
+// One stage at one step, or the thread's own panels of it. `multiplied`: how many of the live rows the product has; for the others it is zero.
 static void run_stage(const Step& step, const Stage& stage, bool backward, int live, int multiplied) {
     const Call& call = step.call;
     Base base[MOST_OPERANDS];
@@ -105,7 +107,8 @@ static void run_stage(const Step& step, const Stage& stage, bool backward, int l
     }
     if (p) a = left_operand(a, chunk, chunks, multiplied, step.scratch + step.at.words);
     float* acc = step.scratch + step.at.acc;
-    for (int panel = 0; panel < panels; panel++) {
+    const Part own = part_of(call, step.thread, panels);
+    for (int panel = int(own.first); panel < own.last; panel++) {
         for (int part = 0; part < 2; part++) {
             const int begin = part ? multiplied : 0, end = part ? live : multiplied;
             const int tiles = (end - begin + TILE_ROWS - 1) / TILE_ROWS;

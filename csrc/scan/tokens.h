@@ -21,7 +21,8 @@ static Lifted lifted(const Call& call, int thread) {
         return {call.table, call.table_at, call.table_stride, call.every, first, last - first};
     }
     const Share& share = share_of(call, thread);
-    return {call.slots, call.slot_at, call.row_stride, call.outside, share.first, share.start[share.steps]};
+    const Part own = part_of(call, thread, share.start[share.steps]);
+    return {call.slots, call.slot_at, call.row_stride, call.outside, share.first + own.first, own.last - own.first};
 }
 
 // Copies the table's rows for the symbols of step t into the slots, or adds the slots' rows to the thread's own table.
@@ -43,6 +44,13 @@ static void exchange(const Call& call, const Share& share, int t, float* table, 
             }
         }
     }
+}
+
+// Where threads divide the units, they divide the steps of this: what they exchange stays in the slots.
+static void exchange_part(const Call& call, int thread, float* table, bool add) {
+    const Share& share = share_of(call, thread);
+    const Part own = part_of(call, thread, share.steps);
+    for (ptrdiff_t t = own.first; t < own.last; t++) exchange(call, share, int(t), table, add);
 }
 
 // The tables of all threads in the first one's; each thread sums its own part of it.

@@ -68,6 +68,7 @@ def scan_forward(
     ids: int,
     symbols: int,
     half: bool,
+    units: bool,
     kernels: str,
     inputs: list[int],
     weights: list[int],

@@ -11,7 +11,7 @@ Shapes: T time, N batch, C input, H hidden; inputs (T, N, C), outputs (T, N, H),
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from elman import kernels as native
 from elman.cells import Cell, State, map_state
 from elman.programs import Operand, Plan, Product, Stage, listing, plan
-from elman.tracing import Step, Trace, Untraceable, keep, leaves, recall, trace
+from elman.tracing import REDUCTIONS, Step, Trace, Untraceable, keep, leaves, recall, trace
 
 # The orders are those of the enumerations in csrc/scan/plan.h.
 KINDS = ("reg", "acc", "slot", "before", "after", "param", "const", "temp", "carry", "pass", "dout", "pgrad")
@@ -97,6 +97,7 @@ def run(
     recompute: bool = False,
     instructions: str | None = None,
     compute: torch.dtype | None = None,
+    units: bool | None = None,
 ) -> tuple[Tensor, State]:
     """A traced cell over all time: outputs (T, N, H), zero past an element's end, and the state at its last
     step.
@@ -105,7 +106,8 @@ def run(
     the symbol at each position, within 0 .. V - 1 also in the padding. recompute: keep the state at some
     steps, compute the rest again for the derivative (not with reverse). instructions: an instruction set by
     name; ELMAN_INSTRUCTIONS where None. compute: torch.bfloat16 rounds what products multiply (inputs,
-    states, weights, derivatives) to bfloat16; sums, everything else and what is kept are float32.
+    states, weights, derivatives) to bfloat16; sums, everything else and what is kept are float32. units:
+    whether threads divide the hidden units and not the sequences, where the plan allows it; None chooses.
     """
     graph = traced.graph
     train = torch.is_grad_enabled() and any(
@@ -134,6 +136,7 @@ def run(
         lengths,
         ids,
         half,
+        threads > 1 and made.divisible and (_few(batch, threads, products) if units is None else units),
         native.instructions(instructions, "scan_bf16" if half else "scan"),
         Step.of(traced) if train else None,
     )
@@ -142,6 +145,10 @@ def run(
     outputs, *final = way.apply(sequence, *tensors, *(graph.tensors if train else ()))
     places = iter(traced.joined(final))
     return outputs, map_state(lambda _: next(places), state)
+
+
+def _few(batch: int, threads: int, products: Sequence[Product]) -> bool:
+    return batch < 8
 
 
 def forward_plan(traced: Trace) -> "Made":
@@ -185,6 +192,12 @@ class Made:
     plan: Plan
     native: Any
 
+    @cached_property
+    def divisible(self) -> bool:
+        """Whether threads can divide its units: no row is reduced over all of them."""
+        stages = (*self.plan.forward, *self.plan.backward)
+        return not any(step.op in REDUCTIONS for stage in stages for step in stage.code)
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -199,6 +212,7 @@ class Sequences:
     lengths: Tensor | None
     ids: Tensor | None
     half: bool
+    units: bool
     instructions: str
     step: Step | None
 
@@ -233,7 +247,8 @@ class Sequences:
         final = [state.clone() for state in states]
         saved = native.native_module().scan_forward(
             self.made.native, self.time, self.batch, self.threads, self.reverse, _address(self.lengths),
-            [x.shape[2] for x in inputs], _address(self.ids), len(inputs[0]), self.half, self.instructions,
+            [x.shape[2] for x in inputs], _address(self.ids), len(inputs[0]), self.half, self.units,
+            self.instructions,
             *map(_addresses, (inputs, weights, biases, params, states)), _address(output), _addresses(final),
         )  # fmt: skip
         return [output, *final], saved

@@ -99,7 +99,7 @@ double difference(const Group& found, const Group& expected) {
     return worst;
 }
 
-double run(const elman::ScanPlan& plan, Case one, const std::string& kernels, int threads) {
+double run(const elman::ScanPlan& plan, Case one, const std::string& kernels, int threads, bool units) {
     Case expected = one;
     auto clear = [](Group& group) {
         for (Array& array : group) std::fill(array.values.begin(), array.values.end(), NAN);
@@ -109,7 +109,7 @@ double run(const elman::ScanPlan& plan, Case one, const std::string& kernels, in
     for (std::size_t i = 0; i < final_states.size(); i++) final_states[i] = one.states[i];  // an empty element keeps its own
     const elman::Batch batch{one.time, one.batch, threads, one.reverse,
                              one.ragged ? reinterpret_cast<std::uintptr_t>(one.lengths.data()) : 0, one.columns,
-                             one.tokens ? reinterpret_cast<std::uintptr_t>(one.ids.data()) : 0, one.symbols, one.half};
+                             one.tokens ? reinterpret_cast<std::uintptr_t>(one.ids.data()) : 0, one.symbols, one.half, units};
     auto saved = elman::scan_forward(plan, batch, kernels, addresses(one.inputs), addresses(one.weights),
                                      addresses(one.biases), addresses(one.params), addresses(one.states),
                                      output[0].address(), addresses(final_states));
