@@ -14,8 +14,9 @@ class Barrier {
 
   private:
     const int count;
-    std::atomic<int> missing;
-    std::atomic<unsigned> phase{0};
+    // Apart, so that those who wait for the one do not hold up those who count down the other.
+    alignas(64) std::atomic<int> missing;
+    alignas(64) std::atomic<unsigned> phase{0};
 };
 
 // The same, for what is compiled once for each instruction set and takes no inline function from here.

@@ -2,11 +2,13 @@
 //
 // Included inside the namespace of the instruction set.
 
-// x W^T + b, and what programs read of x itself, for the thread's rows: into slots, or into the table.
+// x W^T + b, and what programs read of x itself, for the thread's rows: into slots, or into the table. Where threads
+// divide the units of a step they do so here: what a thread reads later is in its own cache.
 static void lift(const Call& call, int thread) {
     const Plan& plan = *call.plan;
     const Layout at = layout(call, thread);
-    const Lifted to = lifted(call, thread);
+    const bool columns = divides_units(call) && !call.symbols;
+    const Lifted part = lifted(call, thread), to = columns ? whole_share(call) : part;
     float* scratch = call.scratch[thread];
     Chunk chunk[MOST_CHUNKS];
     for (int i = 0; i < plan.hoisted; i++) {
@@ -20,7 +22,8 @@ static void lift(const Call& call, int thread) {
                    to.outside + to.first + from, count, scratch + at.rows, CHUNK_ROWS);
             const int chunks = chunks_of_vector(sequence.size, CHUNK_ROWS, 0, chunk);
             const float* a = left_operand(scratch + at.rows, chunk, chunks, count, scratch + at.words);
-            for (int panel = 0; panel < shape.panels; panel++) {
+            const Part own = columns ? part_of(call, thread, shape.panels) : Part{0, shape.panels};
+            for (int panel = int(own.first); panel < own.last; panel++) {
                 multiply_panel(shape, packed, packed + shape.size(), panel, a, chunk, chunks, count,
                                [&](int v) {
                                    const int u = panel * shape.units + v / shape.gates;
@@ -34,7 +37,7 @@ static void lift(const Call& call, int thread) {
     for (int i = 0; i < plan.pieces; i++) {
         const Piece& piece = plan.piece[i];
         gather(call.input[piece.input], call.input_size[piece.input], piece.start, piece.width,
-               to.outside + to.first, int(to.rows), to.base + to.at[piece.slot] + to.first * L, to.stride);
+               part.outside + part.first, int(part.rows), part.base + part.at[piece.slot] + part.first * L, part.stride);
     }
 }
 

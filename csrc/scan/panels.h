@@ -51,8 +51,11 @@ static void pack(const Call& call, int thread, bool backward) {
         }
         const Product& p = product_of(call, which);
         const Shape shape = backward ? backward_shape(p) : forward_shape(p);
-        for (int panel = 0; panel < shape.panels; panel++)
-            if (turn++ % call.threads == thread) pack_panel(call, which, backward, shape, panel);
+        const Part own = part_of(call, thread, shape.panels);
+        for (int panel = 0; panel < shape.panels; panel++) {
+            const bool mine = divides_units(call) ? panel >= own.first && panel < own.last : turn++ % call.threads == thread;
+            if (mine) pack_panel(call, which, backward, shape, panel);
+        }
     }
     if (thread) return;
     for (int i = 0; i < plan.params; i++)

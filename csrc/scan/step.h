@@ -105,6 +105,9 @@ static void run_stage(const Step& step, const Stage& stage, bool backward, int l
         chunks = chunks_of_vector(p->size, p->kind == SLOT ? call.row_stride : call.state_stride, 0, chunk);
         a = p->kind == SLOT ? step.slot(p->which, 0) : step.state(p->which, p->kind == AFTER);
     }
+    if (p && divides_units(call))  // much of it comes from other cores
+        for (int c = 0; c < chunks; c++)
+            for (int r = 0; r < multiplied; r++) fetch(a + chunk[c].offset + ptrdiff_t(r) * L);
     if (p) a = left_operand(a, chunk, chunks, multiplied, step.scratch + step.at.words);
     float* acc = step.scratch + step.at.acc;
     const Part own = part_of(call, step.thread, panels);

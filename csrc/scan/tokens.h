@@ -14,6 +14,12 @@ struct Lifted {
     ptrdiff_t first, rows;   // those of this thread
 };
 
+// Those of all rows of the one share.
+static Lifted whole_share(const Call& call) {
+    const Share& share = *call.share;
+    return {call.slots, call.slot_at, call.row_stride, call.outside, share.first, share.start[share.steps]};
+}
+
 static Lifted lifted(const Call& call, int thread) {
     if (call.symbols) {
         const ptrdiff_t first = ptrdiff_t(call.symbols) * thread / call.threads;
