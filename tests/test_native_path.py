@@ -29,11 +29,17 @@ EPS = torch.finfo(torch.float32).eps
 
 
 def results(
-    cell: Cell, inputs: Tensor, start: list[Tensor], lengths: Tensor | None, reverse: bool, way: str
+    cell: Cell,
+    inputs: Tensor,
+    start: list[Tensor],
+    lengths: Tensor | None,
+    reverse: bool,
+    way: str,
+    units: bool | None = None,
 ) -> list[Tensor]:
     """Outputs, final state and every gradient of a fixed weighting, in the type of the inputs.
 
-    way: "reference", or the name of an instruction set.
+    way: "reference", or the name of an instruction set. units: whether threads divide the units.
     """
     inputs = inputs.clone().requires_grad_()
     start = [part.clone().requires_grad_() for part in start]
@@ -43,7 +49,9 @@ def results(
         outputs, final = scan(cell, inputs, state, lengths=lengths, reverse=reverse, kernels=way)
     else:
         traced = native_path.read(cell, inputs, state)
-        outputs, final = native_path.run(traced, state, lengths, reverse=reverse, instructions=way)
+        outputs, final = native_path.run(
+            traced, state, lengths, reverse=reverse, instructions=way, units=units
+        )
     found = [outputs, *leaves(final)]
     generator = torch.Generator().manual_seed(7)
     weights = [torch.randn(part.shape, generator=generator, dtype=torch.float64) for part in found]
@@ -63,6 +71,7 @@ def compare(
     reverse: bool = False,
     way: str = "",
     threads: int = 1,
+    units: bool | None = None,
     tolerance: float = 40 * EPS,
 ) -> None:
     """`tolerance` is of the largest number of each result."""
@@ -76,7 +85,7 @@ def compare(
     wanted = results(exact, inputs.double(), [part.double() for part in start], sizes, reverse, "reference")
     try:
         torch.set_num_threads(threads)
-        got = results(cell, inputs, start, sizes, reverse, way)
+        got = results(cell, inputs, start, sizes, reverse, way, units)
     finally:
         torch.set_num_threads(before)
     for place, (one, other) in enumerate(zip(got, wanted, strict=True)):
@@ -123,10 +132,18 @@ def test_rows_are_reduced_without_their_padding(make: Any, way: str) -> None:
 @given(
     kind=st.sampled_from(["lstm", "gru", "cho", "elman", "peephole", "norm"]), hidden=st.integers(1, 40),
     columns=st.integers(1, 20), time=st.integers(1, 9), data=st.data(), threads=st.integers(1, 3),
-    way=st.sampled_from(SETS or [""]), reverse=st.booleans(),
+    units=st.booleans(), way=st.sampled_from(SETS or [""]), reverse=st.booleans(),
 )  # fmt: skip
 def test_any_shape(
-    kind: str, hidden: int, columns: int, time: int, data: Any, threads: int, way: str, reverse: bool
+    kind: str,
+    hidden: int,
+    columns: int,
+    time: int,
+    data: Any,
+    threads: int,
+    units: bool,
+    way: str,
+    reverse: bool,
 ) -> None:
     sizes = data.draw(st.lists(st.integers(0, time), min_size=1, max_size=9))
     lengths = data.draw(st.sampled_from([None, sizes]))
@@ -148,8 +165,55 @@ def test_any_shape(
             reverse=reverse,
             way=way,
             threads=threads,
-            tolerance=100 * EPS,
+            units=units,
+            tolerance=(300 if kind == "norm" else 100) * EPS,
         )
+
+
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["ElmanCell", "GRUCell", "LSTMCell", "peepholes", "reset before"])
+def test_threads_that_divide_units_change_no_number(
+    name: str, compute: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_path, "SMALL", 0)
+    torch.manual_seed(3)
+    cell = {
+        "ElmanCell": lambda: ElmanCell(19, 130),
+        "GRUCell": lambda: GRUCell(19, 50),
+        "LSTMCell": lambda: LSTMCell(19, 33),
+        "peepholes": lambda: LSTMCell(19, 64, peepholes=True),
+        "reset before": lambda: GRUCell(19, 70, reset="before"),
+    }[name]()
+    for lengths in (None, torch.tensor([4, 9, 0])):
+        inputs, state = torch.randn(9, 3, 19).requires_grad_(), cell.initial_state(3)
+        found = []
+        before = torch.get_num_threads()
+        try:
+            for threads, units in ((1, False), (2, True), (3, True)):
+                torch.set_num_threads(threads)
+                traced = native_path.read(cell, inputs, state)
+                outputs, final = native_path.run(traced, state, lengths, compute=compute, units=units)
+                loss = outputs.square().sum() + sum(part.sum() for part in leaves(final))
+                found.append(
+                    [outputs, *leaves(final), *torch.autograd.grad(loss, [inputs, *cell.parameters()])]
+                )
+        finally:
+            torch.set_num_threads(before)
+        for other in found[1:]:
+            assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_which_calls_divide_units() -> None:
+    def few(cell: Cell, batch: int, threads: int) -> bool:
+        traced = native_path.read(cell, torch.zeros(2, batch, 4), cell.initial_state(batch))
+        return native_path.divides_units(native_path.forward_plan(traced), batch, threads)
+
+    assert few(LSTMCell(4, 64), 1, 2)
+    assert few(GRUCell(4, 256), 4, 2)
+    assert not few(LSTMCell(4, 16), 1, 2)  # a meeting costs more than the half of such a step
+    assert not few(LSTMCell(4, 64), 5, 2)
+    assert not few(LSTMCell(4, 64), 1, 1)
+    assert not few(contract_cells.NormLSTM(4, 64), 1, 2)  # its rows are reduced over all units
 
 
 def test_what_stands_in_the_padding_is_not_read() -> None:

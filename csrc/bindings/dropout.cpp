@@ -1,3 +1,4 @@
+//   dropout_kernels()   the versions of it that can run here, widest first
 //   dropout             masks from a counter, applied (dropout/dropout.h)
 #include "dropout/dropout.h"
 
@@ -7,6 +8,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 void bind_dropout(nb::module_& module) {
+    module.def("dropout_kernels", &elman::dropout_names, "Versions of dropout that can run here, widest first.");
     module.def(
         "dropout",
         [](std::uintptr_t values, std::uintptr_t target, std::uintptr_t steps, std::ptrdiff_t rows, int batch, int units,

@@ -18,13 +18,7 @@
 namespace elman {
 namespace chain {
 
-namespace baseline { extern const Kernels kernels; }
-#if defined(ELMAN_HAS_AVX2)
-namespace avx2 { extern const Kernels kernels; }
-#endif
-#if defined(ELMAN_HAS_AVX512)
-namespace avx512 { extern const Kernels kernels; }
-#endif
+ELMAN_DECLARED(Kernels, kernels)
 
 namespace {
 
@@ -32,15 +26,7 @@ constexpr double NEVER = -std::numeric_limits<double>::infinity();
 constexpr double FAR = 23;  // ln of how much likelier one way into a state may be than another: SMALL stays small
 
 const std::vector<const Kernels*>& versions() {
-    static const std::vector<const Kernels*> known = usable<Kernels>({
-#if defined(ELMAN_HAS_AVX512)
-        {Instructions::AVX512, &avx512::kernels},
-#endif
-#if defined(ELMAN_HAS_AVX2)
-        {Instructions::AVX2, &avx2::kernels},
-#endif
-        {Instructions::BASELINE, &baseline::kernels},
-    });
+    static const std::vector<const Kernels*> known = usable<Kernels>({ELMAN_LISTED(kernels)});
     return known;
 }
 
@@ -502,9 +488,7 @@ void chain_viterbi(const ChainScores& scores, double* best, std::int32_t* states
 }
 
 std::vector<std::string> chain_kernels() {
-    std::vector<std::string> names;
-    for (const Kernels* kernels : versions()) names.emplace_back(kernels->name);
-    return names;
+    return names_of(versions());
 }
 
 }  // namespace elman

@@ -13,26 +13,12 @@
 
 namespace elman::ctc {
 
-namespace baseline { extern const Kernels kernels; }
-#if defined(ELMAN_HAS_AVX2)
-namespace avx2 { extern const Kernels kernels; }
-#endif
-#if defined(ELMAN_HAS_AVX512)
-namespace avx512 { extern const Kernels kernels; }
-#endif
+ELMAN_DECLARED(Kernels, kernels)
 
 namespace {
 
 const std::vector<const Kernels*>& versions() {
-    static const std::vector<const Kernels*> known = usable<Kernels>({
-#if defined(ELMAN_HAS_AVX512)
-        {Instructions::AVX512, &avx512::kernels},
-#endif
-#if defined(ELMAN_HAS_AVX2)
-        {Instructions::AVX2, &avx2::kernels},
-#endif
-        {Instructions::BASELINE, &baseline::kernels},
-    });
+    static const std::vector<const Kernels*> known = usable<Kernels>({ELMAN_LISTED(kernels)});
     return known;
 }
 
@@ -108,9 +94,7 @@ void align(const Batch& batch, int threads, const std::string& name) {
 }
 
 std::vector<std::string> kernel_names() {
-    std::vector<std::string> names;
-    for (const Kernels* kernels : versions()) names.push_back(kernels->name);
-    return names;
+    return names_of(versions());
 }
 
 }  // namespace elman::ctc

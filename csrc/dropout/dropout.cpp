@@ -8,25 +8,21 @@
 
 namespace elman {
 
-namespace baseline { extern const DropoutKernels dropout_kernels; }
-#if defined(ELMAN_HAS_AVX2)
-namespace avx2 { extern const DropoutKernels dropout_kernels; }
-#endif
-#if defined(ELMAN_HAS_AVX512)
-namespace avx512 { extern const DropoutKernels dropout_kernels; }
-#endif
+ELMAN_DECLARED(DropoutKernels, dropout_kernels)
+
+namespace {
+
+const std::vector<const DropoutKernels*>& versions() {
+    static const std::vector<const DropoutKernels*> known = usable<DropoutKernels>({ELMAN_LISTED(dropout_kernels)});
+    return known;
+}
+
+}  // namespace
+
+std::vector<std::string> dropout_names() { return names_of(versions()); }
 
 void dropout(const Dropout& call, int threads, const std::string& name) {
-    static const std::vector<const DropoutKernels*> known = usable<DropoutKernels>({
-#if defined(ELMAN_HAS_AVX512)
-        {Instructions::AVX512, &avx512::dropout_kernels},
-#endif
-#if defined(ELMAN_HAS_AVX2)
-        {Instructions::AVX2, &avx2::dropout_kernels},
-#endif
-        {Instructions::BASELINE, &baseline::dropout_kernels},
-    });
-    const DropoutKernels& kernels = choose(known, name);
+    const DropoutKernels& kernels = choose(versions(), name);
     const int count = int(std::clamp<std::ptrdiff_t>(call.rows, 1, std::max(1, threads)));
     in_parallel(count, [&](int thread, Barrier&) {
         kernels.rows(call, call.rows * thread / count, call.rows * (thread + 1) / count);

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace elman {
 
@@ -28,6 +29,9 @@ struct DropoutKernels {
     const char* name;
     void (*rows)(const Dropout& call, std::ptrdiff_t begin, std::ptrdiff_t end);
 };
+
+// The instruction sets that this module was built for and the running machine has, widest first.
+std::vector<std::string> dropout_names();
 
 // kernels: the name of an instruction set, or "" for the widest that there is.
 void dropout(const Dropout& call, int threads, const std::string& kernels);

@@ -13,34 +13,17 @@
 
 namespace elman {
 
-namespace baseline { extern const Kernels kernels; }
+ELMAN_DECLARED(Kernels, kernels)
 namespace baseline_bf16 { extern const Kernels kernels; }
-#if defined(ELMAN_HAS_AVX2)
-namespace avx2 { extern const Kernels kernels; }
-#endif
-#if defined(ELMAN_HAS_AVX512)
-namespace avx512 { extern const Kernels kernels; }
-namespace avx512_bf16 { extern const Kernels kernels; }
-#endif
+ELMAN_WITH_AVX512(namespace avx512_bf16 { extern const Kernels kernels; })
 
 namespace {
 
 const std::vector<const Kernels*>& versions(bool half) {
     static const std::vector<const Kernels*> of_halves = usable<Kernels>({
-#if defined(ELMAN_HAS_AVX512)
-        {Instructions::AVX512_BF16, &avx512_bf16::kernels},
-#endif
-        {Instructions::BASELINE, &baseline_bf16::kernels},
-    });
-    static const std::vector<const Kernels*> known = usable<Kernels>({
-#if defined(ELMAN_HAS_AVX512)
-        {Instructions::AVX512, &avx512::kernels},
-#endif
-#if defined(ELMAN_HAS_AVX2)
-        {Instructions::AVX2, &avx2::kernels},
-#endif
-        {Instructions::BASELINE, &baseline::kernels},
-    });
+        ELMAN_WITH_AVX512({Instructions::AVX512_BF16, &avx512_bf16::kernels}, )
+        {Instructions::BASELINE, &baseline_bf16::kernels}});
+    static const std::vector<const Kernels*> known = usable<Kernels>({ELMAN_LISTED(kernels)});
     return half ? of_halves : known;
 }
 
@@ -475,9 +458,7 @@ double fma_peak(const std::string& name, int threads) {
 }
 
 std::vector<std::string> scan_kernels(bool half) {
-    std::vector<std::string> names;
-    for (const Kernels* kernels : versions(half)) names.emplace_back(kernels->name);
-    return names;
+    return names_of(versions(half));
 }
 
 }  // namespace elman

@@ -8,37 +8,21 @@
 
 namespace elman {
 
-namespace baseline { extern const SearchKernels search_kernels; }
-#if defined(ELMAN_HAS_AVX2)
-namespace avx2 { extern const SearchKernels search_kernels; }
-#endif
-#if defined(ELMAN_HAS_AVX512)
-namespace avx512 { extern const SearchKernels search_kernels; }
-#endif
+ELMAN_DECLARED(SearchKernels, search_kernels)
 
 namespace {
 
 constexpr double IMPOSSIBLE = -1e4;  // finite, so that differences of logarithms are numbers
 
 const std::vector<const SearchKernels*>& versions() {
-    static const std::vector<const SearchKernels*> found = usable<SearchKernels>({
-#if defined(ELMAN_HAS_AVX512)
-        {Instructions::AVX512, &avx512::search_kernels},
-#endif
-#if defined(ELMAN_HAS_AVX2)
-        {Instructions::AVX2, &avx2::search_kernels},
-#endif
-        {Instructions::BASELINE, &baseline::search_kernels},
-    });
+    static const std::vector<const SearchKernels*> found = usable<SearchKernels>({ELMAN_LISTED(search_kernels)});
     return found;
 }
 
 }  // namespace
 
 std::vector<std::string> search_kernels() {
-    std::vector<std::string> names;
-    for (const SearchKernels* kernels : versions()) names.emplace_back(kernels->name);
-    return names;
+    return names_of(versions());
 }
 
 Decoder::Decoder(const BeamSettings& settings, const Lexicon* lexicon, const NgramModel* model,

@@ -18,28 +18,15 @@
 
 namespace elman {
 
-namespace baseline { extern const StreamKernels stream_kernels; }
-#if defined(ELMAN_HAS_AVX2)
-namespace avx2 { extern const StreamKernels stream_kernels; }
-#endif
-#if defined(ELMAN_HAS_AVX512)
-namespace avx512 { extern const StreamKernels stream_kernels; }
-namespace avx512vnni { extern const StreamKernels stream_kernels; }
-#endif
+ELMAN_DECLARED(StreamKernels, stream_kernels)
+ELMAN_WITH_AVX512(namespace avx512vnni { extern const StreamKernels stream_kernels; })
 
 namespace {
 
 const std::vector<const StreamKernels*>& versions() {
     static const std::vector<const StreamKernels*> known = usable<StreamKernels>({
-#if defined(ELMAN_HAS_AVX512)
-        {Instructions::AVX512VNNI, &avx512vnni::stream_kernels},
-        {Instructions::AVX512, &avx512::stream_kernels},
-#endif
-#if defined(ELMAN_HAS_AVX2)
-        {Instructions::AVX2, &avx2::stream_kernels},
-#endif
-        {Instructions::BASELINE, &baseline::stream_kernels},
-    });
+        ELMAN_WITH_AVX512({Instructions::AVX512VNNI, &avx512vnni::stream_kernels}, )
+        ELMAN_LISTED(stream_kernels)});
     return known;
 }
 
@@ -390,9 +377,7 @@ Made StreamNet::generate(std::int64_t count, int size, const Draw& draw, const A
 }
 
 std::vector<std::string> stream_kernels() {
-    std::vector<std::string> names;
-    for (const StreamKernels* kernels : versions()) names.emplace_back(kernels->name);
-    return names;
+    return names_of(versions());
 }
 
 }  // namespace elman

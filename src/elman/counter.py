@@ -111,7 +111,7 @@ class _Dropout(torch.autograd.Function):
         kernels.native_module().dropout(
             given.data_ptr(), result.data_ptr(), places.data_ptr(), places.numel(), batch, units,
             _mix_key(key), int(probability * (1 << 24)), 1 / (1 - probability),
-            1 if values.numel() < SMALL else torch.get_num_threads(), kernels.instructions(),
+            1 if values.numel() < SMALL else torch.get_num_threads(), kernels.instructions(family="dropout"),
         )  # fmt: skip
         return result
 

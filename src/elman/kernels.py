@@ -13,6 +13,7 @@ change it between two calls:
 """
 
 import os
+from functools import cache
 from types import ModuleType
 from typing import Literal
 
@@ -24,7 +25,7 @@ VARIABLE = "ELMAN_KERNELS"
 INSTRUCTIONS = "ELMAN_INSTRUCTIONS"
 MODES: tuple[Mode, ...] = ("auto", "native", "torch", "reference")
 
-FAMILIES = ("scan", "scan_bf16", "stream")
+FAMILIES = ("scan", "scan_bf16", "stream", "dropout", "ctc", "chain", "search")
 """Kernels that have a version for each instruction set."""
 
 EXTENDS = {"avx512vnni": "avx512", "avx512": "avx2", "avx2": "baseline"}
@@ -92,6 +93,12 @@ def multiplies_bfloat16() -> bool:
     return "avx512_bf16" in instruction_sets()
 
 
+@cache
+def _versions(module: ModuleType) -> dict[str, list[str]]:
+    """The versions of each family that can run here, widest first."""
+    return {name: getattr(module, f"{name}_kernels")() for name in FAMILIES}
+
+
 def instructions(asked: str | None = None, family: str = "scan") -> str:
     """The instruction set that a family of kernels is asked to use: `asked`, else ELMAN_INSTRUCTIONS, else
     the widest.
@@ -99,9 +106,10 @@ def instructions(asked: str | None = None, family: str = "scan") -> str:
     A family that has no version for a set takes the one that the set extends. Raises ConfigError for one that
     this machine or this build does not have.
     """
-    module = native_module()
-    known = {name: getattr(module, f"{name}_kernels")() for name in FAMILIES}
+    known = _versions(native_module())
     name = asked or os.environ.get(INSTRUCTIONS, "") or known[family][0]
+    if name in known[family]:
+        return name
     every = list(dict.fromkeys(name for names in known.values() for name in names))
     if name not in every:
         raise ConfigError(

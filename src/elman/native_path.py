@@ -34,6 +34,8 @@ WIDEST = 16384
 MOST_OPERANDS = 256
 SMALL = 1 << 20
 """Multiplications below which a second thread costs more than it brings."""
+MEETING = 1 << 14
+"""Multiplications in the time that two threads take to meet, roughly."""
 
 
 def lacks(cell: Cell, inputs: Tensor, shape: torch.Size) -> str | None:
@@ -136,19 +138,30 @@ def run(
         lengths,
         ids,
         half,
-        threads > 1 and made.divisible and (_few(batch, threads, products) if units is None else units),
+        divides_units(made, batch, threads) if units is None else units and made.divisible,
         native.instructions(instructions, "scan_bf16" if half else "scan"),
         Step.of(traced) if train else None,
     )
-    way = _Again if recompute and train and time > 1 else _Scan
+    if not train:  # no history, and none of what autograd costs
+        (outputs, *final), _ = sequence.forward(tensors)
+        places = iter(traced.joined(final))
+        return outputs, map_state(lambda _: next(places), state)
+    way = _Again if recompute and time > 1 else _Scan
     # The engine does not read the graph's own tensors; the gradient of a gradient goes through them.
-    outputs, *final = way.apply(sequence, *tensors, *(graph.tensors if train else ()))
+    outputs, *final = way.apply(sequence, *tensors, *graph.tensors)
     places = iter(traced.joined(final))
     return outputs, map_state(lambda _: next(places), state)
 
 
-def _few(batch: int, threads: int, products: Sequence[Product]) -> bool:
-    return batch < 8
+def divides_units(made: "Made", batch: int, threads: int) -> bool:
+    """Whether threads divide the units and not the sequences.
+
+    So few sequences that reading the weights is what a step takes, and so many weights that a part of them is
+    worth a meeting of the threads after each stage.
+    """
+    weights = sum(p.size * p.width * p.gates for p in made.plan.products)
+    many = weights >= MEETING * max(batch, threads / 2)
+    return threads > 1 and made.divisible and batch <= 2 * threads and many
 
 
 def forward_plan(traced: Trace) -> "Made":

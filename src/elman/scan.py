@@ -138,8 +138,10 @@ def scan(
     _check_inputs(cell, inputs, resets)
     _check_record(cell, record)
     time, batch = inputs.shape[:2]
-    state = cell.initial_state(batch) if state is None else state
-    _check_state(cell, state, batch)
+    if state is None:
+        state = cell.initial_state(batch)
+    else:
+        _check_state(cell, state, batch)
     if torch.compiler.is_compiling() and resets is None and not record and compute is None:
         found = _written(cell, inputs, state, lengths, kernels, reverse, recompute)
         if found is not None:

@@ -72,7 +72,7 @@ def write(path: Path) -> None:
     with path.open("wb") as file:
         numbers(file, native_path.encode(call.made.plan))
         floats(file, torch.tensor(call.made.plan.consts))
-        numbers(file, [call.time, call.batch, call.reverse, len(inputs[0]), call.half])
+        numbers(file, [call.time, call.batch, call.reverse, len(inputs[0]), call.half, call.made.divisible])
         numbers(file, [x.shape[2] for x in inputs])
         numbers(file, None if call.lengths is None else call.lengths.tolist())
         numbers(file, None if call.ids is None else call.ids.flatten().tolist())

@@ -1,5 +1,5 @@
 // Repeats calls of the scan that tests/driver/cases.py wrote, on every instruction set of the machine, with one to three
-// threads and from several threads at once, and compares what comes out.
+// threads, which divide sequences or units, and from several threads at once, and compares what comes out.
 //
 //     driver FILE...          exit status 1 where anything differs by more than rounding
 #include <algorithm>
@@ -65,7 +65,7 @@ struct Case {
     std::vector<int> plan, columns;
     std::vector<float> constants;
     int time, batch, symbols;
-    bool reverse, half, ragged = false, tokens = false;
+    bool reverse, half, divisible, ragged = false, tokens = false;
     std::vector<std::int64_t> lengths, ids;
     Group inputs, weights, biases, params, states, results, d_outputs, derivatives[5];
 
@@ -75,7 +75,7 @@ struct Case {
         constants = reader.array().values;
         const auto sizes = reader.numbers();
         time = int(sizes.at(0)), batch = int(sizes.at(1)), reverse = sizes.at(2), symbols = int(sizes.at(3));
-        half = sizes.at(4);
+        half = sizes.at(4), divisible = sizes.at(5);
         for (auto n : reader.numbers()) columns.push_back(int(n));
         lengths = reader.numbers(&ragged);
         ids = reader.numbers(&tokens);
@@ -135,14 +135,17 @@ int main(int count, char** paths) {
         // In bfloat16 a number at a border may be rounded the other way after a sum in another order.
         const double allowed = one.half ? 2e-2 : 2e-5;
         for (const std::string& kernels : elman::scan_kernels(one.half))
-            for (int threads = 1; threads <= 3; threads++) {
+            for (int turn = 0; turn < (one.divisible ? 5 : 3); turn++) {
+                const int threads = turn < 3 ? turn + 1 : turn - 1;
+                const bool units = turn >= 3;
                 std::vector<double> worst(3);
                 std::vector<std::thread> callers;
                 for (double& result : worst)
-                    callers.emplace_back([&] { result = run(plan, one, kernels, threads); });
+                    callers.emplace_back([&] { result = run(plan, one, kernels, threads, units); });
                 for (std::thread& caller : callers) caller.join();
                 const double most = *std::max_element(worst.begin(), worst.end());
-                std::printf("%s %s, %d threads: %.1e\n", paths[i], kernels.c_str(), threads, most);
+                std::printf("%s %s, %d threads%s: %.1e\n", paths[i], kernels.c_str(), threads,
+                            units ? " dividing units" : "", most);
                 failed = failed || !(most <= allowed);
             }
     }

@@ -142,7 +142,8 @@ def _native_scores(chains: Chains, exact: bool, threads: int) -> object:
         rows.shape[1], len(chains.first), threads or torch.get_num_threads(), rows.ctypes.data,
         rows.dtype == np.float64, len(rows), 0 if index is None else index.ctypes.data,
         chains.first.ctypes.data, chains.lengths.ctypes.data, chains.step, chains.transitions.ctypes.data,
-        chains.start.ctypes.data, chains.end.ctypes.data, exact, kernels.instructions(),
+        chains.start.ctypes.data, chains.end.ctypes.data, exact,
+        kernels.instructions(family="chain"),
     )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def compute(
         1 / count if reduction == "mean" and count else 1.0,
         smoothing,
         1 if work < SMALL else torch.get_num_threads(),
-        kernels.instructions(),
+        kernels.instructions(family="ctc"),
     )
     if np.isnan(losses.numpy()).any():
         refuse_not_finite(values, batch)
@@ -124,6 +124,6 @@ def best_paths(scores: Tensor, batch: Batch) -> Tensor:
         batch.target_lengths.data_ptr(),
         path.data_ptr(),
         torch.get_num_threads(),
-        kernels.instructions(),
+        kernels.instructions(family="ctc"),
     )
     return path

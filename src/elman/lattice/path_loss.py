@@ -76,7 +76,7 @@ class _Given(NamedTuple):
             (0, 0, 0) if legal is None else [table.data_ptr() for table in legal],
             0 if alike else weights.data_ptr(), weights if alike else 0.0, total, losses.data_ptr(),
             (0, 0, 0, 0) if gradient is None else [part.data_ptr() for part in gradient],
-            kernels.instructions(),
+            kernels.instructions(family="chain"),
         )  # fmt: skip
         if not sound:
             raise Refused("a score is NaN or inf, or a path leaves the tags or what is legal")

@@ -131,7 +131,7 @@ class CTCBeam:
         mode = kernels.mode()
         if mode in ("torch", "reference") or (mode == "auto" and not kernels.native_available()):
             return None
-        wanted = kernels.instructions()
+        wanted = kernels.instructions(family="search")
         if self._native is None or self._native_for != wanted:
             self._native, self._native_for = self._make(wanted), wanted
         return self._native
