@@ -58,5 +58,9 @@ class EncoderDecoder(nn.Module, ABC):
         """weights (n, S): where each row looked in its last step; None for a model that does not attend."""
         return None
 
+    def places(self, encoded: Any) -> Tensor | None:
+        """lengths (N,): over how many of the S places each source's attention goes; None for all of them."""
+        return None
+
     def reseed(self, seed: int) -> None:
         """Draws the next masks from a new key; nothing to do for a model without any."""

@@ -185,6 +185,9 @@ class Seq2Seq(EncoderDecoder):
     def attention(self, state: Decoding) -> Tensor | None:
         return state.weights if isinstance(state.weights, Tensor) else None
 
+    def places(self, encoded: Encoded) -> Tensor:
+        return encoded.lengths
+
     def _embedded_source(self, source: Padded) -> Tensor | Tokens:
         if self.source_embedding is None:
             if source.data.dim() != 3:

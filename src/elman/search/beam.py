@@ -30,7 +30,7 @@ from torch import Tensor
 from elman.cells import State, map_state
 from elman.errors import ConfigError, DivergedError, ShapeError
 from elman.search.hypothesis import Hypothesis, Trail
-from elman.search.sampling import Step
+from elman.search.sampling import Step, limits_of
 
 Normalisation = Literal["power", "gnmt"]
 
@@ -74,16 +74,10 @@ def beam_search(
     DivergedError for logits that are not numbers.
     """
     beam = max(8, 4 * best) if beam is None else beam
-    n, vocabulary = logits.shape
-    limits = length.to(logits.device) if isinstance(length, Tensor) else torch.full((n,), length)
-    if limits.shape != (n,) or limits.is_floating_point():
-        raise ShapeError(
-            f"beam search: expected length as an integer or ({n},) of them, got {tuple(limits.shape)} of "
-            f"{limits.dtype}"
-        )
+    limits, vocabulary = limits_of(length, logits), logits.shape[1]
     stops = sorted(set(stop))
     rules = _Rules(best, beam, stops, minimum, alpha, normalisation, coverage, diversity, vocabulary)
-    rules.check(int(limits.min()) if n else 1)
+    rules.check(int(limits.min()) if len(limits) else 1)
     beams = _Beams(rules, limits, source_lengths, prefixes)
     while True:
         weights = None if attention is None else attention(state)
