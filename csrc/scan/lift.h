@@ -41,6 +41,12 @@ static void lift(const Call& call, int thread) {
     }
 }
 
+// Zeroes what the caller's derivatives of inputs have past the ends of a share's elements, and those that are added to.
+static void clear_inputs(const Call& call, const Share& share) {
+    for (int i = 0; i < call.inputs; i++)
+        if (call.d_input[i]) clear(call, share, call.d_input[i], call.input_size[i], !call.whole[i]);
+}
+
 // The derivatives of what was lifted, for the thread's rows: of inputs that programs read, and d_input += d_acc W.
 static void input_gradients(const Call& call, int thread) {
     const Plan& plan = *call.plan;
@@ -50,9 +56,7 @@ static void input_gradients(const Call& call, int thread) {
     Chunk chunk[MOST_CHUNKS];
     for (int i = 0; i < call.inputs; i++) {
         float* to = call.d_input[i];
-        if (to && !call.symbols)
-            clear(call, share_of(call, thread), to, call.input_size[i], !call.whole[i]);
-        else if (to && !call.whole[i])
+        if (to && call.symbols && !call.whole[i])
             __builtin_memset(to + of.first * call.input_size[i], 0, sizeof(float) * of.rows * call.input_size[i]);
     }
     for (int i = 0; i < plan.pieces; i++) {

@@ -103,8 +103,10 @@ static void backward(const Call& call, int thread, Barrier& barrier) {
     const bool together = divides_units(call);
     float *scratch = call.scratch[thread], *common = call.scratch[together ? 0 : thread];
     float *carry = common + at.carry, *pass = common + at.pass;
+    const bool first = !together || !thread;  // does what is done once for a share
+    if (!call.symbols && first) clear_inputs(call, share);
     // Both buffers begin with the derivative of the final state: an element finds it there at its own last step.
-    for (int i = 0; i < 2 && (!together || !thread); i++) {
+    for (int i = 0; i < 2 && first; i++) {
         float* buffer = i ? pass : carry;
         const Step step{call, share, at, thread, 0, buffer, buffer};
         for (int j = 0; j < plan.states; j++)
