@@ -131,8 +131,8 @@ def test_both_figures_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as caught:
         check_memory(3 * GIB + GIB // 2, "this")
     assert str(caught.value) == (
-        "this needs about 3.5 GiB of memory, 3.0 GiB are free; make model.hidden, train.batch or "
-        "train.window smaller"
+        "this needs about 3.5 GiB of memory, 3.0 GiB are free; make model.hidden or the "
+        "batches smaller (train.batch and train.window, or train.tokens)"
     )
     monkeypatch.setattr(memory, "available_memory", lambda: None)
     check_memory(1 << 100, "what cannot be known")
