@@ -310,7 +310,7 @@ def test_a_cell_that_looks_at_its_numbers(text: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "settings", "options", "kind", "said"),
     [
-        ("tagger", {}, {}, ConfigError, "expected one of language-model, got 'tagger'"),
+        ("tagger", {}, {}, ConfigError, "expected one of language-model, .*got 'tagger'"),
         ("language-model", {"model.hiden": 3}, {}, ConfigError, "unknown key 'model.hiden'.*model.hidden"),
         ("language-model", {"model.hidden": 0}, {}, ConfigError, "model.hidden"),
         ("language-model", {"model.layers": 10**9}, {}, ConfigError, "model.layers: .* 1000"),
