@@ -319,7 +319,7 @@ def _live(values: Tensor, live: Tensor | None) -> Tensor:
 
 
 def _steps(prepared: Any, time: int) -> Iterator[Any]:
-    """The slices (N, ...) along time. By `unbind`: the derivatives of single slices are each of the whole's size."""
+    """The slices (N, ...) along time, by one `unbind`: a single slice's derivative is of the whole's size."""
     parts = [part.unbind(0) for part in leaves(prepared)]
     for t in range(time):
         at_t = iter([part[t] for part in parts])

@@ -2,12 +2,22 @@
 
 from elman.attention.base import Attended, Attention, Memory
 from elman.attention.content import AdditiveAttention, ConcatAttention, DotAttention, GeneralAttention
+from elman.attention.hard import HardAttention
+from elman.attention.local import LocalMonotonicAttention, LocalPredictiveAttention
+from elman.attention.location import CoverageAttention, LocationAttention
+from elman.attention.multi_head import MultiHeadAttention
 
 ATTENTIONS: dict[str, type[Attention]] = {
     "additive": AdditiveAttention,
     "dot": DotAttention,
     "general": GeneralAttention,
     "concat": ConcatAttention,
+    "local-m": LocalMonotonicAttention,
+    "local-p": LocalPredictiveAttention,
+    "location": LocationAttention,
+    "coverage": CoverageAttention,
+    "multi-head": MultiHeadAttention,
+    "hard": HardAttention,
 }
 
 __all__ = [
@@ -16,7 +26,13 @@ __all__ = [
     "Attended",
     "Attention",
     "ConcatAttention",
+    "CoverageAttention",
     "DotAttention",
     "GeneralAttention",
+    "HardAttention",
+    "LocalMonotonicAttention",
+    "LocalPredictiveAttention",
+    "LocationAttention",
     "Memory",
+    "MultiHeadAttention",
 ]

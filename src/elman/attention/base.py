@@ -41,15 +41,23 @@ class Memory(NamedTuple):
 
 
 class Attended(NamedTuple):
-    """context (N, M), weights (N, S) that sum to one and are zero past an element's end, and the past."""
+    """context (N, M), weights (N, S), zero past an element's end, and the past.
+
+    The weights sum to one (but those of local-p, as Luong has them). choice (N,): the place that was drawn,
+    where the context is that of one place and the weights are its probabilities.
+    """
 
     context: Tensor
     weights: Tensor
     past: Past
+    choice: Tensor | None = None
 
 
 class Attention(nn.Module, ABC):
     """A kind of attention over memories of size M for queries of size Q."""
+
+    draws = False
+    """Whether a place is drawn in training, and `choice` given."""
 
     def __init__(self, query_size: int, memory_size: int) -> None:
         super().__init__()
@@ -93,6 +101,9 @@ class Attention(nn.Module, ABC):
     def start(self, memory: Memory, batch_size: int) -> Past:
         """The past before the first query, for `batch_size` elements."""
         return ()
+
+    def reseed(self, seed: int) -> None:
+        """Draws what is drawn later from a new key; nothing to do for most kinds."""
 
     @abstractmethod
     def forward(self, query: Tensor, memory: Memory, past: Past = ()) -> Attended:

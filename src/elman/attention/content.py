@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 from elman.attend import attend_additive, attend_dot
 from elman.attention.base import Attended, Attention, Memory, Past, uniform_
-from elman.errors import ShapeError
+from elman.errors import ConfigError, ShapeError
 
 
 class AdditiveAttention(Attention):
@@ -90,3 +90,23 @@ class GeneralAttention(Attention):
     def forward(self, query: Tensor, memory: Memory, past: Past = ()) -> Attended:
         context, weights = attend_dot(query, memory.keys, memory.bias, memory.values)
         return Attended(context, weights, past)
+
+
+CONTENT: dict[str, type[Attention]] = {
+    "additive": AdditiveAttention,
+    "concat": ConcatAttention,
+    "dot": DotAttention,
+    "general": GeneralAttention,
+}
+"""The scores that other kinds of attention build on."""
+
+
+def content_attention(score: str, query_size: int, memory_size: int, size: int | None) -> Attention:
+    """The attention of this name; size: A, where it has one. Raises ConfigError for another name."""
+    if score not in CONTENT:
+        raise ConfigError(f"score: expected one of {', '.join(CONTENT)}, got {score!r}")
+    if size is None:
+        return CONTENT[score](query_size, memory_size)
+    if score not in ("additive", "concat"):
+        raise ConfigError(f"size: a {score} score has no units of its own; leave size out")
+    return CONTENT[score](query_size, memory_size, size=size)  # pyrefly: ignore[unexpected-keyword]

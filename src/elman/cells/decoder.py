@@ -51,11 +51,9 @@ class AttentionCell(Cell):
     is bound in training mode, from `seed` or as `reseed` says; the same numbers then come in chunks.
     `step` is all in plain torch: products of (N, .) by weights, and the look at the memory, which for
     attention by content is one function of elman.attend.
-    Records "attention", the weights. Raises ConfigError for another order or cells that cannot be fed,
-    ShapeError where sizes do not follow each other.
+    Records "attention", the weights, and "choice" where a place is drawn. Raises ConfigError for another order
+    or cells that cannot be fed, ShapeError where sizes do not follow each other.
     """
-
-    records = ("attention",)
 
     cells: Any  # an nn.ModuleList, of which torch cannot say that it holds cells
 
@@ -73,6 +71,7 @@ class AttentionCell(Cell):
         super().__init__(cells[0].input_size, cells[-1].output_size)
         self.cells = nn.ModuleList(cells)
         self.attention = attention
+        self.records = ("attention", "choice") if attention.draws else ("attention",)
         self.order = order
         self.dropout = dropout
         self.memory: Memory | None = None
@@ -107,7 +106,8 @@ class AttentionCell(Cell):
             cell.reset_parameters()
 
     def reseed(self, seed: int) -> None:
-        """Draws the masks of later memories from a new key."""
+        """Draws the masks of later memories, and what the attention draws, from a new key."""
+        self.attention.reseed(counter.child(seed, len(self.cells)))
         self._keys = tuple(counter.child(seed, place) for place in range(len(self.cells)))
 
     def bind(self, memory: Tensor, lengths: Tensor | None = None) -> Self:
@@ -148,18 +148,20 @@ class AttentionCell(Cell):
         memory = self._bound()
         if self.order == "luong":
             h, cells = self._recur(x + linear(state.carried, self.weight_feed), state.cells)
-            context, weights, past = self.attention(h, memory, state.past)
+            looked = self.attention(h, memory, state.past)
             output = torch.tanh(
-                linear(context, self.weight_context) + linear(h, self.weight_output, self.bias_output)
+                linear(looked.context, self.weight_context) + linear(h, self.weight_output, self.bias_output)
             )
             carried = output
         else:
-            context, weights, past = self.attention(state.carried, memory, state.past)
-            h, cells = self._recur(x + linear(context, self.weight_feed), state.cells)
-            output, carried = torch.cat([h, context], -1), h
+            looked = self.attention(state.carried, memory, state.past)
+            h, cells = self._recur(x + linear(looked.context, self.weight_feed), state.cells)
+            output, carried = torch.cat([h, looked.context], -1), h
         if record is not None:
-            record.update(attention=weights)
-        return output, AttentionState(cells, carried, past)
+            record["attention"] = looked.weights
+            if looked.choice is not None:
+                record["choice"] = looked.choice
+        return output, AttentionState(cells, carried, looked.past)
 
     def _recur(self, x: Tensor, states: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
         """The cells on top of each other: what the first one takes -> the last one's output, their states."""

@@ -1,0 +1,87 @@
+"""Hard attention: one place is looked at, drawn in training, and how the drawing learns.
+
+    s ~ a = softmax(e)        context = m_s        at evaluation s = argmax a
+
+A draw has no derivative, so the gradient of the expected log-likelihood is estimated (Williams 1992, REINFORCE;
+Xu et al. 2015): with r_t = ln p(y_t | s_1 .. s_t), the choice at t answers for what comes from t on,
+
+    d/dw E[sum_t r_t] = E[ sum_t d r_t/dw  +  sum_t (R_t - b_t) d ln a_(s_t)/dw ]        R_t = sum_(u >= t) r_u
+
+b_t does not depend on the choices and leaves the expectation as it is: here the moving average of r, for each
+of the symbols that R_t counts. The entropy of a is added, so that not one place is chosen too early.
+Draws are a function of (seed, element, step), so that a resumed run repeats them.
+Shapes: T time, N elements, S places; weights (T, N, S), choices (T, N), rewards r (T, N), lengths (N,).
+"""
+
+import torch
+from torch import Tensor
+
+from elman import counter
+from elman.attention.base import Attended, Attention, Memory, Past
+from elman.attention.content import content_attention
+from elman.padded import length_mask
+
+
+class HardAttention(Attention):
+    """One place, chosen with the weights of attention by content (`score`) as probabilities.
+
+    The past counts steps, (N, 1). In training `choice` is the place that was drawn, at evaluation the one
+    with the largest weight.
+    """
+
+    draws = True
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        *,
+        score: str = "additive",
+        size: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(query_size, memory_size)
+        self.content = content_attention(score, query_size, memory_size, size)
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        self._key = counter.child(seed, 0)
+
+    def keys(self, values: Tensor) -> Tensor:
+        return self.content.keys(values)
+
+    def start(self, memory: Memory, batch_size: int) -> Tensor:
+        return memory.values.new_zeros(batch_size, 1)
+
+    def choose(self, weights: Tensor, steps: Tensor) -> Tensor:
+        """weights (N, S), steps (N,) -> a place for each element, (N,)."""
+        if not self.training:
+            return weights.argmax(1)
+        drawn = counter.uniform(self._key, torch.arange(len(weights), device=weights.device), steps)
+        # In proportion to the sum, which rounding keeps from one. In float64 the product stays below it, so
+        # that a place of weight zero is never taken.
+        reached = weights.detach().double().cumsum(1)
+        return torch.searchsorted(reached, drawn[:, None] * reached[:, -1:], right=True)[:, 0]
+
+    def forward(self, query: Tensor, memory: Memory, past: Past = ()) -> Attended:
+        weights = self.content(query, memory).weights
+        choice = self.choose(weights, past[:, 0].long())
+        elements = torch.arange(len(choice), device=choice.device)
+        return Attended(memory.values[elements, choice], weights, past + 1, choice)
+
+
+def reinforce(
+    weights: Tensor, choices: Tensor, rewards: Tensor, lengths: Tensor, baseline: Tensor, entropy: float = 0.0
+) -> Tensor:
+    """A term whose gradient, for the loss -E[sum of rewards], is what the draws contribute: a sum over places.
+
+    Its value is -entropy times the sum of the entropies; the estimator's own value is zero. baseline: b, a
+    number for each symbol. What stands past an element's length has no influence.
+    """
+    mask = length_mask(lengths, len(weights))
+    advantage = torch.where(mask, rewards.detach() - baseline, 0).flip(0).cumsum(0).flip(0)
+    chosen = weights.gather(2, choices[:, :, None])[:, :, 0]
+    log_chosen = torch.where(mask, chosen, 1).log()
+    spread = -(weights * torch.where(weights > 0, weights, 1).log()).sum(2)
+    drawn = advantage * (log_chosen - log_chosen.detach())
+    return -(drawn + entropy * torch.where(mask, spread, 0)).sum()
