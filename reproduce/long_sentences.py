@@ -1,0 +1,112 @@
+"""Long sentences: with attention, and through one vector (Bahdanau, Cho and Bengio 2015, figure 2).
+
+    python reproduce/long_sentences.py make FOLDER    joins pairs: train.tsv, valid.tsv, test1.tsv ...
+    python reproduce/long_sentences.py compare FOLDER PICTURE NAME=RUN ...      BLEU of 1 to 5 sentences
+
+Pairs are joined by a space, one to five of them, drawn anew for each row (seed 1); training has as many rows
+as Multi30k has pairs, each pair beginning one. The test sets join the 1,000 pairs of test_2016_flickr in
+their order, 1, 2, .. 5 at a time: all have the same sentences in them, cut in another way.
+Needs ELMAN_DATA and elman[translation]; reproduce/long_sentences.sh runs all of it.
+"""
+
+import gzip
+import json
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import elman
+from elman.data import catalog
+from elman.metrics.lengths import Bin, score_by_length
+from elman.metrics.translation import sacrebleu
+from elman.plots import style
+from elman.plots.lengths import length_curve
+
+SOURCE, TARGET = "de", "en"
+MOST = 5
+SEED = 1
+"""Of what is joined."""
+
+
+def pairs(name: str) -> list[tuple[str, str]]:
+    """The pairs of a part of Multi30k."""
+    folder = catalog.locate("multi30k")
+    if folder is None:
+        sys.exit("multi30k is not there: set ELMAN_DATA to the folder that has it")
+    sides = []
+    for language in (SOURCE, TARGET):
+        with gzip.open(folder / f"{name}.{language}.gz", "rt", encoding="utf-8") as file:
+            sides.append([line.strip() for line in file])
+    return list(zip(*sides, strict=True))
+
+
+def joined(parts: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Some pairs as one."""
+    return " ".join(source for source, _ in parts), " ".join(target for _, target in parts)
+
+
+def drawn(known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A row for each pair, which begins it, and none to four others after it."""
+    random_ = random.Random(SEED)
+    return [joined([pair, *random_.choices(known, k=random_.randrange(MOST))]) for pair in known]
+
+
+def grouped(known: Sequence[tuple[str, str]], size: int) -> list[tuple[str, str]]:
+    """The pairs in their order, `size` at a time."""
+    return [joined(known[start : start + size]) for start in range(0, len(known), size)]
+
+
+def make(folder: Path) -> None:
+    """Writes the sets of rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sets = {"train": drawn(pairs("train")), "valid": drawn(pairs("val"))}
+    sets |= {f"test{size}": grouped(pairs("test_2016_flickr"), size) for size in range(1, MOST + 1)}
+    for name, rows in sets.items():
+        text = "".join(f"{source}\t{target}\n" for source, target in rows)
+        (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
+
+
+def measured(run: str, folder: Path) -> list[Bin]:
+    """BLEU of a run for 1 to 5 sentences joined, lower case, with intervals of resampled rows."""
+    model = elman.load(run)
+    metric = sacrebleu().metrics.BLEU(lowercase=True, effective_order=True)
+    sizes: list[int] = []
+    statistics: list[list[int]] = []
+    for size in range(1, MOST + 1):
+        rows = [line.split("\t") for line in (folder / f"test{size}.tsv").read_text("utf-8").splitlines()]
+        made = model.predict([source for source, _ in rows])
+        for found, (_, target) in zip(made, rows, strict=True):
+            one = metric.sentence_score(found["text"], [target])
+            statistics.append([*one.counts, *one.totals, one.sys_len, one.ref_len])
+        sizes += [size] * len(rows)
+
+    def score(total: np.ndarray) -> float:
+        counts = total.astype(int).tolist()
+        return metric.compute_bleu(counts[:4], counts[4:8], *counts[8:], smooth_method="exp").score
+
+    return score_by_length(sizes, statistics, score, range(1, MOST + 2))
+
+
+def compare(folder: Path, picture: Path, runs: Sequence[str]) -> None:
+    """Prints the figures of each run and draws them."""
+    systems = {}
+    for run in runs:
+        name, _, path = run.partition("=")
+        systems[name] = measured(path, folder)
+        bleu = [round(point.score, 2) for point in systems[name]]
+        lost = round(bleu[0] - min(bleu[1:]), 2)
+        sys.stdout.write(json.dumps({"system": name, "bleu": bleu, "lost": lost}) + "\n")
+    figure = length_curve(systems, "Sentences joined, German to English", unit="sentences")
+    style.save(figure, picture)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["make"] and len(sys.argv) == 3:
+        make(Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["compare"] and len(sys.argv) > 4:
+        compare(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
+    else:
+        sys.exit(__doc__)
