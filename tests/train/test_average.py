@@ -1,10 +1,11 @@
 """The moving average of the weights, against the sum written out, and what a run keeps of it."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from elman.errors import RunError
 from elman.predict import load_model
@@ -50,17 +51,32 @@ def test_the_model_has_its_own_weights_back() -> None:
 
 
 def test_a_run_keeps_the_average_for_use_and_the_trained_weights_to_go_on(tmp_path: Path) -> None:
-    text = write_text(tmp_path)
-    train_small(text, tmp_path / "plain", PLAIN)
-    train_small(text, tmp_path / "averaged", PLAIN | {"train.average": 0.9})
-    name = "checkpoints/update-00000006"
-    plain = read_tensors(tmp_path / "plain" / name / "weights.safetensors")
-    used = read_tensors(tmp_path / "averaged" / name / "weights.safetensors")
-    moments = read_tensors(tmp_path / "averaged" / name / "optimizer.safetensors")
-    for key, weight in plain.items():
+    text, name = write_text(tmp_path), "checkpoints/update-{:08d}"
+    seen: dict[int, dict[str, Tensor]] = {}
+    for updates in range(1, 4):  # a constant rate: the weights after an update do not depend on the last one
+        settings = PLAIN | {"train.updates": updates, "train.schedule": "constant"}
+        train_small(text, tmp_path / f"plain{updates}", settings)
+        place = tmp_path / f"plain{updates}" / name.format(updates) / "weights.safetensors"
+        seen[updates] = read_tensors(place)
+    train_small(
+        text,
+        tmp_path / "run",
+        PLAIN | {"train.average": 0.3, "train.schedule": "constant", "train.updates": 3},
+    )
+    used = read_tensors(tmp_path / "run" / name.format(3) / "weights.safetensors")
+    moments = read_tensors(tmp_path / "run" / name.format(3) / "optimizer.safetensors")
+    for key, weight in seen[3].items():
         torch.testing.assert_close(moments[f"trained/{key}"], weight, rtol=0, atol=0)
-        assert not torch.equal(used[key], weight)
-    model = load_model(tmp_path / "averaged", "newest")[2]
+    # The weights drawn at random, which no run keeps, follow from the average after all updates but them.
+    kept = [min(0.3, (1 + t) / (10 + t)) for t in range(1, 4)]
+    begin = math.prod(kept)
+    for key, weight in used.items():
+        rest = torch.zeros_like(weight)
+        for update, k in enumerate(kept, 1):
+            rest = k * rest + (1 - k) * seen[update][key]
+        drawn = (weight - rest) / begin
+        assert float((drawn - seen[1][key]).abs().max()) < 0.05, key  # one update of rate 3e-3 apart
+    model = load_model(tmp_path / "run", "newest")[2]
     torch.testing.assert_close(dict(weights_of(model)), used, rtol=0, atol=0)
 
 

@@ -303,6 +303,8 @@ def _update(training: _Training) -> None:
     loss = outcome.rate.nats
     training.carry = outcome.carry
     progress.update += 1
+    if training.average is not None:
+        training.average.take(model, progress.update)
     progress.symbols += outcome.rate.symbols
     if outcome.rate.symbols:  # a window may have nothing to predict: a document's last symbol alone
         before = loss if progress.smoothed is None else progress.smoothed
