@@ -217,8 +217,8 @@ def test_heads_are_those_of_torch() -> None:
         assert torch.allclose(found.weights, weights[:, t], rtol=0, atol=1e-13)
     q, k, v = torch.randn(3, BATCH, PLACES, SIZE, dtype=torch.float64)
     seen, _ = attend_heads(q, k, v, 2, causal_bias(PLACES, q))
-    apart = [x.unflatten(2, (2, 2)).transpose(1, 2) for x in (q, k, v)]
-    native = nn.functional.scaled_dot_product_attention(*apart, is_causal=True)
+    a, b, c = (x.unflatten(2, (2, 2)).transpose(1, 2) for x in (q, k, v))
+    native = nn.functional.scaled_dot_product_attention(a, b, c, is_causal=True)
     assert torch.allclose(seen, native.transpose(1, 2).flatten(2), rtol=0, atol=1e-13)
     cached, _ = attend_heads(q[:, 4:], k, v, 2, causal_bias(2, q, before=4))
     assert torch.allclose(cached, seen[:, 4:], rtol=0, atol=1e-13)

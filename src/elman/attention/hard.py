@@ -2,10 +2,10 @@
 
     s ~ a = softmax(e)        context = m_s        at evaluation s = argmax a
 
-A draw has no derivative, so the gradient of the expected log-likelihood is estimated (Williams 1992, REINFORCE;
-Xu et al. 2015): with r_t = ln p(y_t | s_1 .. s_t), the choice at t answers for what comes from t on,
+A draw has no derivative, so the gradient of the expected log-likelihood is estimated (REINFORCE, Williams
+1992; Xu et al. 2015): with r_t = ln p(y_t | s_1 .. s_t), the choice at t answers for what comes from t on,
 
-    d/dw E[sum_t r_t] = E[ sum_t d r_t/dw  +  sum_t (R_t - b_t) d ln a_(s_t)/dw ]        R_t = sum_(u >= t) r_u
+    d/dw E[sum_t r_t] = E[sum_t d r_t/dw + sum_t (R_t - b_t) d ln a_(s_t)/dw]        R_t = sum_(u >= t) r_u
 
 b_t does not depend on the choices and leaves the expectation as it is: here the moving average of r, for each
 of the symbols that R_t counts. The entropy of a is added, so that not one place is chosen too early.
@@ -73,7 +73,7 @@ class HardAttention(Attention):
 def reinforce(
     weights: Tensor, choices: Tensor, rewards: Tensor, lengths: Tensor, baseline: Tensor, entropy: float = 0.0
 ) -> Tensor:
-    """A term whose gradient, for the loss -E[sum of rewards], is what the draws contribute: a sum over places.
+    """A term whose gradient, for the loss -E[sum of rewards], is what the draws contribute; a sum.
 
     Its value is -entropy times the sum of the entropies; the estimator's own value is zero. baseline: b, a
     number for each symbol. What stands past an element's length has no influence.

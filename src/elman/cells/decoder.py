@@ -51,8 +51,8 @@ class AttentionCell(Cell):
     is bound in training mode, from `seed` or as `reseed` says; the same numbers then come in chunks.
     `step` is all in plain torch: products of (N, .) by weights, and the look at the memory, which for
     attention by content is one function of elman.attend.
-    Records "attention", the weights, and "choice" where a place is drawn. Raises ConfigError for another order
-    or cells that cannot be fed, ShapeError where sizes do not follow each other.
+    Records "attention", the weights, and "choice" where a place is drawn. Raises ConfigError for another
+    order or cells that cannot be fed, ShapeError where sizes do not follow each other.
     """
 
     cells: Any  # an nn.ModuleList, of which torch cannot say that it holds cells

@@ -7,8 +7,10 @@
     bahdanau    readout = tanh(W [h; c; F y])              Bahdanau, Cho and Bengio 2015, tanh for its maxout
     none        readout = h; the source is s_0 alone       Sutskever, Vinyals and Le 2014
 
-Tied weights: Press and Wolf 2017. Dropout of embeddings, of what goes from layer to layer, of the memory and
-of the readout, in training, is a function of a seed and of places (elman.counter).
+Tied weights: Press and Wolf 2017. Beside this file: the first state in `bridge`, copying in `pointer`, own
+symbols at times while learning in `scheduled`, what is added to the loss in `attention_loss`. Dropout of
+embeddings, of what goes from layer to layer, of the memory and of the readout, in training, is a function of
+a seed and of places (elman.counter).
 Shapes: S source positions, T target time, N batch, n rows being decoded, P valid places, V target vocabulary,
 E embedding, H hidden, M memory; source Padded ids (S, N) or features (S, N, F).
 """
@@ -22,23 +24,31 @@ from torch.nn.functional import linear
 from elman import counter
 from elman.attention import ATTENTIONS
 from elman.cells import Stack, StackState, State, map_state
+from elman.cells.base import Record
 from elman.cells.decoder import AttentionCell, AttentionState
 from elman.errors import ConfigError, ShapeError
+from elman.models.attention_loss import AttentionLoss
+from elman.models.bridge import Bridge
 from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
-from elman.models.recurrent_encoder import RecurrentEncoder, computed_in, joined, named_cell
+from elman.models.pointer import PointerHead
+from elman.models.recurrent_encoder import RecurrentEncoder, computed_in, named_cell
+from elman.models.scheduled import ScheduledCell
 from elman.padded import Padded, length_mask
 from elman.scan import scan
 from elman.tokens import Tokens
 
-STARTS = ("mean", "last", "states")
-
 
 class Encoded(NamedTuple):
-    """A source, read: memory (S, N, M), lengths (N,), the decoder's state before its first step."""
+    """A source, read: memory (S, N, M), lengths (N,), the decoder's cells before their first step.
+
+    ids (N, S), 0 in the padding, and how many unknown words they number (`extra`), where they can be copied.
+    """
 
     memory: Tensor
     lengths: Tensor
     start: tuple[State, ...]
+    ids: Tensor | None = None
+    extra: int = 0
 
 
 class Decoding(NamedTuple):
@@ -61,6 +71,13 @@ class Seq2Seq(EncoderDecoder):
     (its first backwards), or the encoder's last "states" themselves, layer by layer (the default without
     attention).
     tied: the head's weight is the target embedding's. shared: both sides have one embedding.
+    pyramid: each layer of the encoder but the first has half the places of the one below.
+    copy: source symbols can be copied; one vocabulary for both sides; ids from V on are words that it has
+    not, numbered within their source, and read as `unknown`.
+    doubly_stochastic, coverage, entropy: weights of what elman.models.attention_loss adds. end: the symbol at
+    the end of every target, which hard attention must know to reward the whole of it.
+    `teacher`: the probability with which the true last symbol is read in training, 1 at first; see
+    elman.models.scheduled.
     dropout_source, dropout_target: of the embeddings; dropout: from layer to layer and of the memory;
     dropout_output: of the readout. compute: torch.bfloat16 lets kernels and the head's product round what
     they multiply, in training; weights, sums and evaluation stay as they are.
@@ -86,6 +103,13 @@ class Seq2Seq(EncoderDecoder):
         start: str | None = None,
         tied: bool = False,
         shared: bool = False,
+        pyramid: bool = False,
+        copy: bool = False,
+        unknown: int | None = None,
+        end: int | None = None,
+        doubly_stochastic: float = 0.0,
+        coverage: float = 0.0,
+        entropy: float = 0.0,
         dropout: float = 0.0,
         dropout_source: float = 0.0,
         dropout_target: float = 0.0,
@@ -95,6 +119,8 @@ class Seq2Seq(EncoderDecoder):
     ) -> None:
         super().__init__()
         self.compute = compute
+        self.teacher = 1.0
+        self.unknown, self.end = unknown, end
         self.probabilities = (dropout_source, dropout_target, dropout, dropout_output)
         for value in self.probabilities:
             if not 0 <= value < 1:
@@ -115,7 +141,8 @@ class Seq2Seq(EncoderDecoder):
         self.encoder = RecurrentEncoder(
             embedding if source else features,
             hidden // directions if encoder_hidden is None else encoder_hidden,
-            cell=cell, layers=layers, bidirectional=bidirectional, dropout=dropout, compute=compute,
+            cell=cell, layers=layers, bidirectional=bidirectional, pyramid=pyramid, dropout=dropout,
+            compute=compute,
         )  # fmt: skip
         kind = named_cell(cell)
         upper = layers if decoder_layers is None else decoder_layers
@@ -126,8 +153,18 @@ class Seq2Seq(EncoderDecoder):
             cells, self.encoder.output_size, attention, attention_options or {}, order, size, dropout
         )
         self.readout = _readout(self.decoder.output_size, self.order, embedding, size)
-        self.start_with = start or ("mean" if attention else "states")
-        self.bridge = self._bridge()
+        self.pointer = None
+        if copy:
+            if source != target or attention is None or pyramid or unknown is None:
+                raise ConfigError(
+                    "copy: needs attention to every place of a source of ids in the target's vocabulary, and "
+                    f"the unknown word; got {source} and {target} symbols, attention={attention}, "
+                    f"pyramid={pyramid}, unknown={unknown}"
+                )
+            self.pointer = PointerHead(self.decoder.output_size + embedding)
+        self.attention_loss = self._attention_loss(doubly_stochastic, coverage, entropy, target)
+        way = start or ("mean" if attention else "states")
+        self.bridge = Bridge(way, self.encoder, self._zero(1))
         self.head = nn.Linear(size, target)
         if tied:
             self.head.weight = self.target_embedding.weight
@@ -142,26 +179,36 @@ class Seq2Seq(EncoderDecoder):
     def encode(self, source: Padded) -> Encoded:
         """Reads the sources, ids (S, N) or features (S, N, F); ShapeError where they are of another kind."""
         read = self.encoder(self._embedded_source(source), source.lengths)
-        outputs = read.outputs.data
-        return Encoded(self._drop(outputs, 2), read.outputs.lengths, self._start(read.outputs, read.states))
+        memory, lengths = self._drop(read.outputs.data, 2), read.outputs.lengths
+        start = self.bridge(read, self._zero(len(lengths)))
+        if self.pointer is None:
+            return Encoded(memory, lengths, start)
+        ids = torch.where(source.mask, source.data, 0).t()
+        extra = max(0, int(ids.max()) + 1 - self.head.out_features) if ids.numel() else 0
+        return Encoded(memory, lengths, start, ids, extra)
 
     def forward(self, source: Padded, inputs: Tensor, lengths: Tensor) -> Taught:
         encoded = self.encode(source)
-        cell, state = self._bind(encoded)
-        table = self.target_embedding.weight
-        x: Any = Tokens(inputs, table)
-        if self.training and self.probabilities[1]:
-            x = self._drop(x.dense(0, table), 1)
-        compute = computed_in(cell, self.compute if self.training else None)
-        outputs, _ = scan(cell, x, state, lengths=lengths, compute=compute)
+        outputs, x, shown = self._taught(encoded, inputs, lengths)
         places = length_mask(lengths, len(inputs)).flatten().nonzero()[:, 0]
-        rows = outputs.flatten(0, 1).index_select(0, places)
-        if self.order == "bahdanau":
-            x = x.dense(0, table) if isinstance(x, Tokens) else x
-            rows = self._read(rows, x.flatten(0, 1).index_select(0, places))
-        else:
-            rows = self._read(rows, None)
-        return Taught(self._logits(self._drop(rows, 3)))
+        rows = {name: values.flatten(0, 1).index_select(0, places) for name, values in shown.items()}
+        logits = self._predict(
+            outputs.flatten(0, 1).index_select(0, places),
+            None if x is None else x.flatten(0, 1).index_select(0, places),
+            rows,
+            encoded,
+            places % inputs.shape[1],
+            drop=True,
+        )
+        if not self.training or not self.attention_loss.wanted:
+            return Taught(logits)
+        rewards = None
+        if "choice" in shown:
+            rewards = self._rewards(logits.detach(), inputs, lengths, places)
+        return Taught(
+            logits,
+            self.attention_loss(shown["attention"], lengths, encoded.lengths, shown.get("choice"), rewards),
+        )
 
     def start(self, encoded: Encoded) -> tuple[Step, Decoding]:
         cell, state = self._bind(encoded)
@@ -169,18 +216,97 @@ class Seq2Seq(EncoderDecoder):
         weights = () if self.order is None else encoded.memory.new_zeros(len(sources), len(encoded.memory))
 
         def step(ids: Tensor, state: Decoding) -> tuple[Tensor, Decoding]:
-            x = self.target_embedding(ids)
-            shown: dict[str, Tensor] = {}
+            x = self.target_embedding(self._known(ids))
+            shown: Record = {}
             if isinstance(cell, AttentionCell):
                 bound = cell.rows(state.source)
                 prepared = map_state(lambda part: part[0], bound.prepare(x[None]))
                 output, inner = bound.step(prepared, state.cell, shown)
             else:
                 output, inner = cell.step(x, state.cell)
-            logits = self._logits(self._read(output, x))
+            logits = self._predict(output, x, shown, encoded, state.source)
             return logits, Decoding(state.source, inner, shown.get("attention", ()))
 
         return step, Decoding(sources, state, weights)
+
+    def _taught(
+        self, encoded: Encoded, inputs: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor | None, Record]:
+        """The decoder over its inputs: outputs (T, N, .), x (T, N, E) where it is needed, what it shows."""
+        cell, state = self._bind(encoded)
+        needs_x = self.order == "bahdanau" or self.pointer is not None
+        record = list(cell.records) if self.pointer or (self.training and self.attention_loss.wanted) else []
+        if self.training and self.teacher < 1:
+            return self._with_own_symbols(encoded, cell, state, inputs, lengths)
+        table = self.target_embedding.weight
+        x: Any = Tokens(self._known(inputs), table)
+        if needs_x or (self.training and self.probabilities[1]):
+            x.check(0)
+            x = self._drop(x.dense(0, table), 1)
+        if record:
+            outputs, _, shown = scan(cell, x, state, lengths=lengths, record=record)
+        else:
+            compute = computed_in(cell, self.compute if self.training else None)
+            outputs, _ = scan(cell, x, state, lengths=lengths, compute=compute)
+            shown = {}
+        return outputs, x if needs_x else None, shown
+
+    def _with_own_symbols(
+        self, encoded: Encoded, cell: Any, state: State, inputs: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Record]:
+        """`_taught` where the true last symbol is read with probability `teacher` only."""
+        sources = torch.arange(inputs.shape[1], device=inputs.device)
+
+        def embed(ids: Tensor, steps: Tensor) -> Tensor:
+            x = self.target_embedding(self._known(ids))
+            odds = self.probabilities[1] if self.training else 0.0
+            return counter.dropout(x, odds, self._keys[1], steps)
+
+        def predict(output: Tensor, x: Tensor, shown: Record) -> Tensor:
+            return self._predict(output, x, shown, encoded, sources)
+
+        own = ScheduledCell(
+            cell, embed, predict, probability=self.teacher, seed=counter.child(self._keys[1], 0)
+        )
+        begin = own.initial_state(inputs.shape[1])._replace(cell=state)
+        ids = inputs[:, :, None].to(encoded.memory.dtype)
+        outputs, _, shown = scan(own, ids, begin, lengths=lengths, record=own.records)
+        x = shown.pop("embedded")
+        shown.pop("told")
+        return outputs, x, shown
+
+    def _predict(
+        self,
+        output: Tensor,
+        x: Tensor | None,
+        shown: Record,
+        encoded: Encoded,
+        sources: Tensor,
+        *,
+        drop: bool = False,
+    ) -> Tensor:
+        """logits (n, V or V + X) after outputs (n, .) and x (n, E) of the elements `sources` (n,)."""
+        rows = self._read(output, x)
+        logits = self._logits(self._drop(rows, 3) if drop else rows)
+        if self.pointer is None or x is None or encoded.ids is None:
+            return logits
+        seen = torch.cat([output, x], -1)
+        return self.pointer(logits, seen, shown["attention"], encoded.ids[sources], encoded.extra)
+
+    def _rewards(self, logits: Tensor, inputs: Tensor, lengths: Tensor, places: Tensor) -> Tensor:
+        """ln p (T, N) of the symbols that follow the inputs, and of the end after the last one."""
+        ends = torch.full_like(inputs[:1], self.end or 0)
+        following = torch.cat([inputs[1:], ends])
+        following = following.scatter(0, (lengths - 1).clamp(min=0)[None], ends).flatten()[places]
+        found = logits.to(self.head.weight.dtype).log_softmax(-1).gather(1, following[:, None])[:, 0]
+        rewards = torch.zeros(inputs.numel(), dtype=found.dtype, device=found.device)
+        return rewards.index_copy(0, places, found).reshape(inputs.shape)
+
+    def _known(self, ids: Tensor) -> Tensor:
+        """Words that no vocabulary has are read as the unknown one."""
+        if self.pointer is None or self.unknown is None:
+            return ids
+        return torch.where(ids < self.head.out_features, ids, self.unknown)
 
     def attention(self, state: Decoding) -> Tensor | None:
         return state.weights if isinstance(state.weights, Tensor) else None
@@ -196,44 +322,25 @@ class Seq2Seq(EncoderDecoder):
                 )
             return self._drop(source.data, 0)
         table = self.source_embedding.weight
-        ids = torch.where(source.mask, source.data, 0) if source.data.dim() == 2 else source.data
+        ids = torch.where(source.mask, self._known(source.data), 0) if source.data.dim() == 2 else source.data
         tokens = Tokens(ids, table)
         tokens.check(0)
         return self._drop(tokens.dense(0, table), 0) if self.training and self.probabilities[0] else tokens
 
-    def _start(self, memory: Padded, states: tuple[tuple[State, ...], ...]) -> tuple[State, ...]:
-        """The decoder's cells before their first step."""
-        if self.bridge is None:
-            return tuple(joined(layer) for layer in states)
-        if self.start_with == "mean":
-            summary = memory.data.sum(0) / memory.lengths.clamp(min=1)[:, None]
-        else:
-            summary = torch.cat([side.h for side in states[-1]], -1)
-        given = iter(torch.tanh(self.bridge(summary)).split(self._sizes(), -1))
-        zero = tuple(cell.initial_state(len(summary)) for cell in self.decoder.cells)
-        return map_state(lambda _: next(given), zero)
-
-    def _sizes(self) -> list[int]:
-        """Units of each tensor of the decoder's cells' states, in order."""
-        found: list[int] = []
-        states = tuple(cell.initial_state(1) for cell in self.decoder.cells)
-        map_state(lambda part: (found.append(part.shape[1]), part)[1], states)
-        return found
-
-    def _bridge(self) -> nn.Linear | None:
-        if self.start_with not in STARTS:
-            raise ConfigError(f"start: expected one of {', '.join(STARTS)}, got {self.start_with!r}")
-        if self.start_with != "states":
-            return nn.Linear(self.encoder.output_size, sum(self._sizes()))
-        layers = [tuple(cell.initial_state(1) for cell in row) for row in self.encoder.cells]
-        wanted = tuple(cell.initial_state(1) for cell in self.decoder.cells)
-        given = tuple(joined(layer) for layer in layers)
-        if _shapes(given) != _shapes(wanted):
+    def _attention_loss(self, doubly: float, coverage: float, entropy: float, symbols: int) -> AttentionLoss:
+        draws = isinstance(self.decoder, AttentionCell) and self.decoder.attention.draws
+        if min(doubly, coverage, entropy) < 0 or ((doubly or coverage) and self.order is None):
             raise ConfigError(
-                "start: the encoder's states have the units "
-                f"{_shapes(given)}, the decoder's {_shapes(wanted)}; use start='mean' or like layers"
+                "doubly_stochastic, coverage, entropy: weights of at least 0 for a model with attention, got "
+                f"{doubly}, {coverage}, {entropy}"
             )
-        return None
+        if draws and self.end is None:
+            raise ConfigError("hard attention: end= must name the symbol at the end of every target")
+        return AttentionLoss(doubly, coverage, entropy, draws=draws, symbols=symbols)
+
+    def _zero(self, batch_size: int) -> tuple[State, ...]:
+        """The zero states of the decoder's cells."""
+        return tuple(cell.initial_state(batch_size) for cell in self.decoder.cells)
 
     def _bind(self, encoded: Encoded) -> tuple[Stack | AttentionCell, Any]:
         """The decoder over these sources, and its state before the first step."""
@@ -258,8 +365,7 @@ class Seq2Seq(EncoderDecoder):
         if self.compute is None or not self.training:
             return linear(rows, weight, bias)
         # torch multiplies bfloat16 twice as fast as float32 where the processor can, with sums in float32.
-        half = linear(rows.to(self.compute), weight.to(self.compute), bias.to(self.compute))
-        return half.to(rows.dtype)
+        return linear(rows.to(self.compute), weight.to(self.compute), bias.to(self.compute))
 
     def _drop(self, x: Tensor, place: int) -> Tensor:
         """Dropout of (P, H) or (T, N, H), at the steps that are its first axis."""
@@ -300,9 +406,3 @@ def _readout(given: int, order: str | None, embedding: int, size: int) -> nn.Lin
     if order == "bahdanau":
         return nn.Linear(given + embedding, size)
     return None if given == size else nn.Linear(given, size, bias=False)
-
-
-def _shapes(states: Any) -> list[int]:
-    found: list[int] = []
-    map_state(lambda part: (found.append(part.shape[-1]), part)[1], states)
-    return found
