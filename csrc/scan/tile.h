@@ -31,7 +31,9 @@ static ELMAN_INLINE void multiply(const float* a, const float*& b, int length, V
 }
 
 // out[v][r * L]; bias may be null. The next rows of `a` are asked for meanwhile: rows of different blocks are far apart,
-// and no machine foresees them.
+// and no machine foresees them. A sum of short sums keeps more digits than one long sum.
+constexpr int TERMS = 128;  // units of a short sum
+
 template <int MR, int NV>
 static __attribute__((noinline)) void product_tile(
     const float* a, const Chunk* chunk, int chunks, const float* b, const float* bias, float* const* out,
@@ -41,6 +43,7 @@ static __attribute__((noinline)) void product_tile(
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) acc[r][v] = bias ? load(bias + v * L) : V{};
+    bool more = false;
     for (int c = 0; c < chunks; c++) {
         const float* p = a + chunk[c].offset;
 #pragma GCC unroll 8
@@ -49,11 +52,17 @@ static __attribute__((noinline)) void product_tile(
             multiply<MR, NV>(p, b, ROW, acc);
         else
             multiply<MR, NV>(p, b, words(chunk[c].length), acc);
-    }
+        if ((c + 1) % (TERMS / L) && c + 1 < chunks) continue;
 #pragma GCC unroll 8
-    for (int r = 0; r < MR; r++)
+        for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) store(out[v] + (row + r) * L, acc[r][v]);
+            for (int v = 0; v < NV; v++) {
+                float* to = out[v] + (row + r) * L;
+                store(to, more ? load(to) + acc[r][v] : acc[r][v]);
+                acc[r][v] = V{};
+            }
+        more = true;
+    }
 }
 
 // sum[(k * NV + v) * L], added to; k counts units of one block of a. The rows are summed before the total is touched:
