@@ -13,6 +13,7 @@ import pair_files
 from elman.cells import CELLS
 from elman.errors import ConfigError, DataError
 from elman.models.encoder_decoder import EncoderDecoder
+from elman.models.transformer import Transformer
 from elman.padded import Padded
 from elman.predict import evaluate, load
 from elman.runs import Run
@@ -196,6 +197,20 @@ class TestTraining:
         assert figures["sentences"] == 60
         source = " ".join(pair_files.WORDS[:3])
         assert load(tmp_path / "run").predict([source])[0]["text"] == "dog red a"
+
+    def test_a_transformer_learns_from_the_same_batches(self, tmp_path: Path) -> None:
+        settings = {**SETTINGS, "model.kind": "transformer", "model.heads": 2, "model.layers": 2}
+        config = make_config(TranslationTask, settings, preset="transformer")
+        task = TranslationTask.begin(config, [write_table(tmp_path, made_pairs(200))])
+        model, examples = built(task).train(), task.examples()
+        assert isinstance(model, Transformer)
+        before = task.validate(model.eval(), lambda: False)["nats"]
+        optimizer = torch.optim.Adam(model.train().parameters(), 0.01)
+        for update in range(60):
+            optimizer.zero_grad()
+            examples.outcome(model, update, None).objective.backward()
+            optimizer.step()
+        assert task.validate(model.eval(), lambda: False)["nats"] < before - 0.8
 
     def test_a_class_of_your_own_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="translation: its cells go by name"):

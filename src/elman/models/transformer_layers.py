@@ -36,7 +36,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None = None, causal: bool = False) -> Tensor:
         """(N, T, E) -> (N, T, E); causal: to itself and before alone."""
         q, k, v = _split(self.joined(x), 3, self.heads)
-        return self.output(_merge(scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)))
+        return self.output(_merge(_attend(q, k, v, bias, causal)))
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """One place more: x (n, E), the keys and values before it (n, 2, h, t, d) -> (n, E), with its own."""
@@ -64,13 +64,12 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, bound: Tensor, bias: Tensor | None) -> Tensor:
         """(N, T, E) -> (N, T, E)."""
         (q,) = _split(self.query(x), 1, self.heads)
-        return self.output(_merge(scaled_dot_product_attention(q, bound[:, 0], bound[:, 1], attn_mask=bias)))
+        return self.output(_merge(_attend(q, bound[:, 0], bound[:, 1], bias, False)))
 
     def look(self, x: Tensor, bound: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """`forward`, and the weights (N, T, S), the mean of the heads'."""
         (q,) = _split(self.query(x), 1, self.heads)
-        scores = (q * q.shape[3] ** -0.5) @ bound[:, 0].transpose(2, 3)
-        weights = (scores if bias is None else scores + bias).softmax(-1)
+        weights = _weights(q, bound[:, 0], bias)
         return self.output(_merge(weights @ bound[:, 1])), weights.mean(1)
 
 
@@ -132,6 +131,22 @@ def _linear(given: int, made: int, parts: int = 1) -> nn.Linear:
         nn.init.xavier_uniform_(part)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
+    """(N, h, T, d), twice (N, h, S, d) -> (N, h, T, d)."""
+    if q.dtype != torch.bfloat16:
+        return scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)
+    # For short sequences of bfloat16 torch's own takes six times as long, most of it backward.
+    if causal:
+        bias = torch.full(2 * q.shape[2:3], -torch.inf, dtype=q.dtype, device=q.device).triu(1)
+    return _weights(q, k, bias).to(v.dtype) @ v
+
+
+def _weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias): (N, h, T, S)."""
+    scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
+    return (scores if bias is None else scores + bias.to(scores.dtype)).softmax(-1)
 
 
 def _split(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:

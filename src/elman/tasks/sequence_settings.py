@@ -12,6 +12,7 @@ from pydantic import Field
 
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.seq2seq import Seq2Seq
+from elman.models.transformer import Transformer
 from elman.tasks.base import Settings, TrainSettings
 
 
@@ -35,9 +36,13 @@ class PairDataSettings(Settings):
 class SequenceModelSettings(Settings):
     """The network."""
 
-    kind: Literal["recurrent"] = Field("recurrent", description="of encoder and decoder")
+    kind: Literal["recurrent", "transformer"] = Field("recurrent", description="of encoder and decoder")
     cell: str = Field("gru", description="of encoder and decoder: elman, gru or lstm")
-    hidden: int = Field(512, ge=1, description="units of a layer of the decoder; half of it each way before")
+    hidden: int = Field(
+        512,
+        ge=1,
+        description="units of a decoder's layer, half of it each way before; the inner ones of a Transformer",
+    )
     layers: int = Field(1, ge=1, le=100, description="of the encoder, and of the decoder")
     embedding: int = Field(256, ge=1, description="size of a symbol's row")
     attention: str | None = Field("additive", description="where to look: additive, dot, ...; none: nowhere")
@@ -48,6 +53,7 @@ class SequenceModelSettings(Settings):
     dropout: float = Field(0.3, ge=0, lt=1, description="from layer to layer, and of the memory")
     dropout_embedding: float = Field(0.3, ge=0, lt=1, description="of what is read, on both sides")
     dropout_output: float = Field(0.3, ge=0, lt=1, description="of what the output's weight is applied to")
+    heads: int = Field(4, ge=1, description="of a Transformer's attention; they divide the embedding")
     tied: bool = Field(True, description="the output's weight is the target embedding's")
     shared: bool = Field(False, description="one embedding for both sides, which share a vocabulary")
 
@@ -93,5 +99,23 @@ def _recurrent(model: SequenceModelSettings, precision: str, sizes: dict[str, An
     )
 
 
-MODELS: dict[str, Callable[[Any, str, dict[str, Any]], EncoderDecoder]] = {"recurrent": _recurrent}
+def _transformer(model: SequenceModelSettings, precision: str, sizes: dict[str, Any]) -> EncoderDecoder:
+    """Its size is that of an embedding; dropout is one for all its places."""
+    return Transformer(
+        **sizes,
+        size=model.embedding,
+        heads=model.heads,
+        inner=model.hidden,
+        layers=model.layers,
+        tied=model.tied,
+        shared=model.shared,
+        dropout=model.dropout,
+        compute=torch.bfloat16 if precision == "bfloat16" else None,
+    )
+
+
+MODELS: dict[str, Callable[[Any, str, dict[str, Any]], EncoderDecoder]] = {
+    "recurrent": _recurrent,
+    "transformer": _transformer,
+}
 """By model.kind: model settings, train.precision and sizes (source or features, target) -> the model."""

@@ -42,4 +42,13 @@ class TranslationTask(PairTask):
 
     name = "translation"
     Config = TranslationConfig
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "transformer": {
+            "model.kind": "transformer",
+            "model.embedding": 256,
+            "model.hidden": 1024,
+            "model.layers": 3,
+            "train.learning_rate": 0.001,
+            "train.warmup": 400,
+        },
+    }
