@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--what", nargs="*", default=["train", "decode"], choices=["train", "decode"])
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    _, task, model = load_model(Path(given.run))
+    _, task, model = load_model(Path(given.run), "newest")
     assert isinstance(task, PairTask)
     assert isinstance(model, Seq2Seq)
     print(conditions())

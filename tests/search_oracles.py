@@ -123,9 +123,13 @@ def beam_by_hand(
     minimum: int = 1,
     diversity: float = 0.0,
     prefix: Sequence[int] = (),
+    stopping: str = "proved",
     **scoring: Any,
 ) -> list[tuple[float, Path]]:
-    """The definition by lists, to the length limit: of each length the `beam` best that are unfinished."""
+    """The definition by lists: of each length the `beam` best that are unfinished.
+
+    To the length limit, unless it is to stop where that is likely to be the end.
+    """
     finished: list[tuple[float, Path]] = []
     unfinished = [Path((), 0.0, ())]
     for size in range(1, length + 1):
@@ -139,4 +143,11 @@ def beam_by_hand(
             ended = [c for c in children if size == length or (c.ids[-1] in stop and size >= minimum)]
             finished += [(score(child, **scoring), child) for child in ended]
         unfinished = [path for _, path in sorted(going, key=lambda item: -item[0])[:beam]]
+        reached = sorted((value for value, _ in finished), reverse=True)[best - 1 : best]
+        if stopping == "likely" and unfinished and reached:
+            bound = max(path.log_prob for path in unfinished) / norm(
+                size + 1, scoring["alpha"], scoring["normalisation"]
+            )
+            if reached[0] >= bound:
+                break
     return sorted(finished, key=lambda item: -item[0])[:best]

@@ -28,7 +28,9 @@ def model(**options: Any) -> Seq2Seq:
 @pytest.mark.parametrize("attention", ["additive", None])
 def test_the_best_sequence_is_the_best_of_all_by_teacher_forcing(attention: str | None) -> None:
     made = model(attention=attention)
-    found = best_sequences(made, SOURCE, begin=BEGIN, stop=[END], length=3, beam=64, best=2, alpha=1.0)
+    found = best_sequences(
+        made, SOURCE, begin=BEGIN, stop=[END], length=3, beam=64, best=2, alpha=1.0, stopping="proved"
+    )
     for n, hypotheses in enumerate(found):
         size = int(SOURCE.lengths[n])
         source = Padded(SOURCE.data[:size, n : n + 1], SOURCE.lengths[n : n + 1])

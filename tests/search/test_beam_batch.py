@@ -88,6 +88,7 @@ def test_a_wide_beam_finds_the_best_of_all(
     beam=st.integers(1, 5),
     best=st.integers(1, 5),
     diversity=st.sampled_from([0.0, 0.7]),
+    stopping=st.sampled_from(["proved", "likely"]),
     limits=st.lists(st.integers(4, 9), min_size=3, max_size=3),
     prefixes=st.none() | PREFIXES,
     scoring=SCORING,
@@ -99,14 +100,15 @@ def test_a_narrow_beam_keeps_what_the_definition_keeps(
     beam: int,
     best: int,
     diversity: float,
+    stopping: str,
     limits: list[int],
     prefixes: list[list[int]] | None,
     scoring: dict[str, Any],
 ) -> None:
-    """The lists go to the limit: stopping early must not have changed anything."""
+    """The lists go to the limit: stopping where it is proved must not have changed anything."""
     model, best = Tiny(seed, 4, SOURCES), min(best, beam)
     rules: dict[str, Any] = {"best": best, "beam": beam, "stop": stop, "minimum": minimum}
-    rules |= {"diversity": diversity, **scoring}
+    rules |= {"diversity": diversity, "stopping": stopping, **scoring}
     found = search(model, length=torch.tensor(limits), prefixes=prefixes, **rules)
     for source, hypotheses in enumerate(found):
         prefix = prefixes[source] if prefixes else []
@@ -226,6 +228,7 @@ def test_logits_that_are_not_numbers() -> None:
         ({"length": 3, "coverage": -1.0}, ConfigError, "coverage=-1.0"),
         ({"length": 3, "diversity": -1.0}, ConfigError, "diversity=-1.0"),
         ({"length": 3, "normalisation": "wu"}, ConfigError, "power or gnmt, got 'wu'"),
+        ({"length": 3, "stopping": "soon"}, ConfigError, "proved or likely, got 'soon'"),
         ({"length": 3, "stop": [3]}, ConfigError, "stop: expected symbols from 0 to 2, got 3"),
         ({"length": 3, "prefixes": [[]]}, ShapeError, "prefixes: expected 3, .* got 1"),
         ({"length": 3, "prefixes": [[], [1, 7], []]}, ConfigError, "of source 1 has the symbol 7"),

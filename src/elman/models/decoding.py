@@ -26,11 +26,13 @@ def best_sequences(
 ) -> list[list[Hypothesis]]:
     """Beam search: for each of N sources its best sequences; options are those of `beam_search`.
 
-    length: limits, by default `2 S + 10` of each source's own length S. The model decodes in the mode in
-    which it stands: call `eval()` first. Raises ConfigError where a length is needed and none is given.
+    length: limits, by default `2 S + 10` of each source's own length S. It stops where that is "likely" to be
+    the end, unless `stopping` says otherwise. The model decodes in the mode in which it stands: call `eval()`
+    first. Raises ConfigError where a length is needed and none is given.
     """
     step, logits, state, given = _started(model, source, begin, length)
-    return beam_search(step, logits, state, attention=model.attention, **given, **options)
+    options = {"stopping": "likely", "attention": model.attention, **given, **options}
+    return beam_search(step, logits, state, **options)
 
 
 @torch.no_grad()

@@ -10,10 +10,13 @@ length the search is exhaustive. Length normalisation by a power: Cho et al. 201
 penalty for what was not covered: Wu et al., "Google's neural machine translation system", 2016; a penalty
 for siblings: Li, Monroe and Jurafsky, "A simple, fast diverse decoding algorithm", 2016.
 
-The search stops where it can prove that nothing changes any more: ln p <= 0, norm grows with L and the
-penalty is at most 0, so that what begins with a sequence of log probability s scores at most
+The search stops where it can prove that nothing changes any more ("proved"): ln p <= 0, norm grows with L
+and the penalty is at most 0, so that what begins with a sequence of log probability s scores at most
 s / norm(length limit). A source whose `best`-th finished sequence reaches this bound for its likeliest
-unfinished one is done, and leaves the batch.
+unfinished one is done, and leaves the batch. Where norm grows fast that is late: to a limit of 40 symbols a
+sequence might win that is twice as long and as good as certain. "likely" takes s / norm(L + 1) for the
+bound, what a sequence of L symbols would score if it ended at once and at no cost: few searches end
+otherwise, and most much sooner.
 
 Shapes: N sources, n of them not done, K beam, W <= K rows of each source, V vocabulary, S source positions.
 Row w of the i-th source that is not done stands at i W + w.
@@ -33,6 +36,7 @@ from elman.search.hypothesis import Hypothesis, Trail
 from elman.search.sampling import Step, limits_of
 
 Normalisation = Literal["power", "gnmt"]
+Stopping = Literal["proved", "likely"]
 
 BLOCK = 64
 """Symbols whose greatest is looked for first: see `_largest`."""
@@ -53,6 +57,7 @@ def beam_search(
     normalisation: Normalisation = "power",
     coverage: float = 0.0,
     diversity: float = 0.0,
+    stopping: Stopping = "proved",
     attention: Callable[[State], Tensor | None] | None = None,
     source_lengths: Tensor | None = None,
     prefixes: Sequence[Sequence[int]] | None = None,
@@ -76,7 +81,9 @@ def beam_search(
     beam = max(8, 4 * best) if beam is None else beam
     limits, vocabulary = limits_of(length, logits), logits.shape[1]
     stops = sorted(set(stop))
-    rules = _Rules(best, beam, stops, minimum, alpha, normalisation, coverage, diversity, vocabulary)
+    rules = _Rules(
+        best, beam, stops, minimum, alpha, normalisation, coverage, diversity, stopping, vocabulary
+    )
     rules.check(int(limits.min()) if len(limits) else 1)
     beams = _Beams(rules, limits, source_lengths, prefixes)
     while True:
@@ -97,6 +104,7 @@ class _Rules:
     normalisation: Normalisation
     coverage: float
     diversity: float
+    stopping: Stopping
     vocabulary: int
 
     def check(self, length: int) -> None:
@@ -114,6 +122,8 @@ class _Rules:
             )
         if self.normalisation not in ("power", "gnmt"):
             raise ConfigError(f"normalisation: expected power or gnmt, got {self.normalisation!r}")
+        if self.stopping not in ("proved", "likely"):
+            raise ConfigError(f"stopping: expected proved or likely, got {self.stopping!r}")
         wrong = [index for index in self.stops if not 0 <= index < self.vocabulary]
         if wrong:
             raise ConfigError(f"stop: expected symbols from 0 to {self.vocabulary - 1}, got {wrong[0]}")
@@ -259,7 +269,8 @@ class _Beams:
         symbols = ids[..., :top].reshape(n, -1).gather(1, order)
         self._trail.append(parents, symbols)
         if width:
-            done = self._finished[0, :, -1] >= scores.amax(1) / self._norm_limits
+            norm = self._norm_limits if rules.stopping == "proved" else rules.norm(self._time + 1)
+            done = self._finished[0, :, -1] >= scores.amax(1) / norm
         else:
             done = torch.ones(n, dtype=torch.bool, device=scores.device)
         if self._time in self._last_times:
