@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 
+from elman.attend import attend_additive, attend_dot
 from elman.cells import Cell
 from elman.cells.base import Record
 
@@ -202,3 +203,80 @@ class Memory(Cell):
         if record is not None:
             record.update(weighting=weighting)
         return h, MemoryState(memory, inner)
+
+
+class AttendingState(NamedTuple):
+    h: Tensor
+    seen: Tensor
+
+
+class Attending(Cell):
+    """h' = tanh(x + A h + F seen) looks at a memory, which is a parameter.
+
+    score: "additive" through a projection, "dot" with h' itself, "before" with h, "sum" additive with what is
+    no product, "twice" one look after the other. out: "mixed" tanh(W [c; h']), or "context" itself.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        batch: int = 4,
+        places: int = 3,
+        size: int = 6,
+        width: int = 7,
+        score: str = "additive",
+        out: str = "mixed",
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        self.score, self.out, self.width = score, out, width
+        size = hidden_size if score in ("dot", "before", "sum") else size
+        fed = width if out == "context" else hidden_size
+        self.weight_ih = weight(hidden_size, input_size)
+        self.weight_hh = weight(hidden_size, hidden_size)
+        self.weight_feed = weight(hidden_size, fed)
+        self.weight_query = weight(size, width if score == "twice" else hidden_size)
+        self.weight_out = weight(hidden_size, width + hidden_size)
+        self.vector = nn.Parameter(torch.randn(size))
+        self.keys = weight(batch, places, size)
+        self.more = weight(batch, places, hidden_size)
+        self.values = nn.Parameter(torch.randn(batch, places, width))
+        lengths = torch.randint(1, places + 1, (batch, 1))
+        bias = torch.zeros(batch, places)
+        self.register_buffer("bias", bias.masked_fill(torch.arange(places) >= lengths, -torch.inf))
+
+    @property
+    def output_size(self) -> int:
+        return self.width if self.out == "context" else self.hidden_size
+
+    def initial_state(self, batch_size: int) -> AttendingState:
+        return AttendingState(
+            self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.output_size)
+        )
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        return linear(inputs, self.weight_ih)
+
+    def step(
+        self, x: Tensor, state: AttendingState, record: Record | None = None
+    ) -> tuple[Tensor, AttendingState]:
+        h = torch.tanh(x + linear(state.h, self.weight_hh) + linear(state.seen, self.weight_feed))
+        memory = self.bias, self.values
+        match self.score:
+            case "additive":
+                query = linear(h, self.weight_query)
+                context, _ = attend_additive(query, self.keys, self.vector, *memory)
+            case "sum":
+                context, _ = attend_additive(h - state.h * x, self.keys, self.vector, *memory)
+            case "twice":
+                first, _ = attend_dot(h, self.more, *memory)
+                query = linear(torch.sigmoid(first), self.weight_query)
+                second, _ = attend_additive(query, self.keys, self.vector, *memory)
+                context = first * second
+            case _:
+                context, _ = attend_dot(h if self.score == "dot" else state.h, self.keys, *memory)
+        output = context
+        if self.out == "mixed":
+            output = torch.tanh(linear(torch.cat([context, h], -1), self.weight_out))
+        return output, AttendingState(h, output)

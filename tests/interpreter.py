@@ -7,8 +7,9 @@ so that reading what was never written shows too.
 import torch
 from torch import Tensor
 
+from elman.attend import attend_additive, attend_dot
 from elman.cells import Cell
-from elman.programs import Instruction, Operand, Plan, Product, Stage, plan
+from elman.programs import Attend, Instruction, Operand, Plan, Product, Stage, plan
 from elman.scan import scan
 from elman.tracing import Trace, leaves, trace
 
@@ -86,6 +87,10 @@ class Interpreter:
         for t in range(time):
             self.temps = [self.empty(batch, width) for width in plan.temps]
             for stage in plan.forward:
+                if stage.attend >= 0:
+                    attend = plan.attends[stage.attend]
+                    self.write(attend.context, t, self.context(attend, self.read(attend.query, t, [])))
+                    continue
                 acc = []
                 if stage.product >= 0:
                     product = plan.products[stage.product]
@@ -102,11 +107,15 @@ class Interpreter:
         plan = self.plan
         self.d_outputs = d_outputs
         self.passed = [d.clone() for d in d_states]
+        self.d_memories = {place: torch.zeros_like(x) for place, x in enumerate(self.tensors)}
         self.d_params = [torch.zeros(width, dtype=self.like.dtype) for width in plan.param_widths]
         for t in reversed(range(self.time)):
             self.temps = [self.empty(self.batch, width) for width in plan.temps]
             self.carry, self.passed = self.passed, [self.empty(*d.shape) for d in d_states]
             for stage in plan.backward:
+                if stage.attend >= 0:
+                    self.look_back(plan.attends[stage.attend], t)
+                    continue
                 acc = []
                 if stage.product >= 0:
                     product = plan.products[stage.product]
@@ -123,13 +132,34 @@ class Interpreter:
                 self.passed[product.source[1]] += self.d_acc(product)[0] @ self.weight(product)
         return d_inputs, d_tensors, self.passed
 
+    def context(self, attend: Attend, query: Tensor) -> Tensor:
+        keys, bias, values = (self.tensors[place] for place in attend.memory)
+        if attend.vector < 0:
+            return attend_dot(query, keys, bias, values)[0]
+        return attend_additive(query, keys, self.tensors[self.plan.params[attend.vector]], bias, values)[0]
+
+    def look_back(self, attend: Attend, t: int) -> None:
+        """By autograd through the definition."""
+        keys, _, values = attend.memory
+        places = [keys, values, *([self.plan.params[attend.vector]] if attend.vector >= 0 else [])]
+        query = self.read(attend.query, t, []).clone().requires_grad_()
+        own = self.tensors
+        self.tensors = [x.clone().requires_grad_() for x in own]
+        context = self.context(attend, query)
+        wanted = [query, *(self.tensors[place] for place in places)]
+        d_query, *others = torch.autograd.grad(context, wanted, self.read(attend.d_context, t, []))
+        self.tensors = own
+        for place, d in zip(places, others, strict=True):
+            self.d_memories[place] += d
+        self.write(attend.d_query, t, d_query)
+
     def d_acc(self, product: Product) -> Tensor:
         return torch.cat([self.slots[slot] for slot in product.gradients], -1)
 
     def _after_the_scan(self) -> tuple[list[Tensor], dict[int, Tensor]]:
         plan = self.plan
         d_inputs = [torch.zeros_like(x) for x in self.inputs]
-        d_tensors = {place: torch.zeros_like(tensor) for place, tensor in enumerate(self.tensors)}
+        d_tensors = self.d_memories
         for place, d in zip(plan.params, self.d_params, strict=True):
             d_tensors[place] += d
         for product in (*plan.products, *plan.hoisted):
@@ -161,11 +191,13 @@ class Interpreter:
 
     def execute(self, step: Instruction, t: int, acc: list[Tensor]) -> None:
         a, b, c = (self.read(operand, t, acc) for operand in (step.a, step.b, step.c))
-        kind, which = step.target
         if step.op == "sum":
-            self.d_params[which] += a.sum(0)
+            self.d_params[step.target[1]] += a.sum(0)
             return
-        value = OPERATIONS[step.op](a, b, c)
+        self.write(step.target, t, OPERATIONS[step.op](a, b, c))
+
+    def write(self, target: Operand, t: int, value: Tensor) -> None:
+        kind, which = target
         targets = {"reg": self.registers, "temp": self.temps, "pass": self.passed}
         if kind == "slot":
             self.slots[which][t] = value

@@ -84,17 +84,29 @@ CELLS: dict[str, Callable[[], Cell]] = {
     "own": lambda: Own(3, 5),
 }
 
+ATTENDING: dict[str, Callable[[], Cell]] = {
+    "additive": lambda: contract_cells.Attending(3, 5),
+    "dot": lambda: contract_cells.Attending(3, 5, score="dot"),
+    "before": lambda: contract_cells.Attending(3, 5, score="before"),
+    "sum": lambda: contract_cells.Attending(3, 5, score="sum", width=5),
+    "twice": lambda: contract_cells.Attending(3, 5, score="twice", width=5),
+    "context": lambda: contract_cells.Attending(3, 5, out="context"),
+}
+"""Cells that look at memories of 4 elements."""
 
-@pytest.mark.parametrize("name", CELLS)
+KNOWN = {**CELLS, **{f"attending {name}": make for name, make in ATTENDING.items()}}
+
+
+@pytest.mark.parametrize("name", KNOWN)
 def test_a_plan_computes_what_autograd_does(name: str) -> None:
     torch.manual_seed(0)
-    compare_with_autograd(CELLS[name]().double())
+    compare_with_autograd(KNOWN[name]().double())
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", KNOWN)
 def test_a_plan_without_gradients_gives_the_same_values(name: str) -> None:
     torch.manual_seed(0)
-    cell = CELLS[name]().double()
+    cell = KNOWN[name]().double()
     inputs = torch.randn(6, 4, 3, dtype=torch.float64)
     state = cell.initial_state(4)
     outputs, final = scan(cell, inputs, state, kernels="reference")

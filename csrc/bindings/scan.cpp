@@ -24,16 +24,19 @@ void bind_scan(nb::module_& module) {
         "scan_forward",
         [](const elman::ScanPlan& plan, int time, int size, int threads, bool reverse, std::uintptr_t lengths,
            const std::vector<int>& columns, std::uintptr_t ids, int symbols, bool half, bool units,
-           const std::string& kernels, const Pointers& inputs, const Pointers& weights, const Pointers& biases,
-           const Pointers& params, const Pointers& states, std::uintptr_t output, const Pointers& final_states) {
-            return elman::scan_forward(plan, {time, size, threads, reverse, lengths, columns, ids, symbols, half, units},
-                                       kernels, inputs, weights, biases, params, states, output, final_states);
+           const std::vector<int>& places, const std::string& kernels, const Pointers& inputs, const Pointers& weights,
+           const Pointers& biases, const Pointers& params, const Pointers& memories, const Pointers& states,
+           std::uintptr_t output, const Pointers& final_states) {
+            return elman::scan_forward(
+                plan, {time, size, threads, reverse, lengths, columns, ids, symbols, half, units, places}, kernels,
+                inputs, weights, biases, params, memories, states, output, final_states);
         },
         "plan"_a, "time"_a, "size"_a, "threads"_a, "reverse"_a, "lengths"_a, "columns"_a, "ids"_a, "symbols"_a,
-        "half"_a, "units"_a, "kernels"_a, "inputs"_a, "weights"_a, "biases"_a, "params"_a, "states"_a, "output"_a,
-        "final_states"_a,
+        "half"_a, "units"_a, "places"_a, "kernels"_a, "inputs"_a, "weights"_a, "biases"_a, "params"_a, "memories"_a,
+        "states"_a, "output"_a, "final_states"_a,
         nb::call_guard<nb::gil_scoped_release>(), "A whole sequence forward, all arrays as addresses of float32.");
     module.def("scan_backward", &elman::scan_backward, "plan"_a, "saved"_a, "inputs"_a, "weights"_a, "params"_a,
-               "d_output"_a, "d_final"_a, "d_inputs"_a, "d_weights"_a, "d_biases"_a, "d_params"_a, "d_states"_a,
+               "d_output"_a, "d_final"_a, "d_inputs"_a, "d_weights"_a, "d_biases"_a, "d_params"_a, "d_memories"_a,
+               "d_states"_a,
                nb::call_guard<nb::gil_scoped_release>(), "Its derivatives; what was saved is used up.");
 }

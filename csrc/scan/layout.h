@@ -53,6 +53,7 @@ static Layout layout(const Call& call, int thread) {
     }
     at.rows = take(rows);
     at.weight = take(weight);
+    at.seen = take(seen(call, nullptr).size);
     at.total = total;
     return at;
 }

@@ -28,6 +28,7 @@ static void forward(const Call& call, int thread, Barrier& barrier) {
     const Layout at = layout(call, thread);
     const bool together = divides_units(call);
     if (!call.symbols) lift(call, thread);
+    take_memories(call, thread);
     if (!together || !thread) {
         clear(call, share, call.output, plan.output_width, false);
         for (int j = 0; j < plan.states; j++)
@@ -116,6 +117,7 @@ static void backward(const Call& call, int thread, Barrier& barrier) {
     __builtin_memset(scratch + at.pgrad, 0, sizeof(float) * (at.rows - at.pgrad));
     float* table = call.table + thread * call.table_size;
     if (call.symbols) __builtin_memset(table, 0, sizeof(float) * call.table_size);
+    clear_memories(call, thread);
     if (together) meet(barrier);
     for (int t = share.steps - 1; t >= 0; t--) {
         const Step step{call, share, at, thread, t, carry, pass};
@@ -129,4 +131,5 @@ static void backward(const Call& call, int thread, Barrier& barrier) {
     }
     if (call.symbols && together) exchange_part(call, thread, table, true);
     first_state(call, thread, at, carry, barrier);
+    give_memories(call, thread);
 }

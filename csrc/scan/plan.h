@@ -46,6 +46,7 @@ struct Stage {
     int width;
     int product;  // -1 for none
     int late;     // backward: the product reads the derivatives of the step after
+    int attend;   // in the place of all else a look at memory; -1 for none
     int operands, instructions;
     const Operand* operand;
     const Instruction* code;
@@ -59,6 +60,12 @@ struct Product {
     const int* gradients;
 };
 
+// A look at memory (attend.h): query, `size` units -> context, `width` units; vector: a param, or -1 for a dot product.
+struct Attend {
+    int size, width, vector;
+    Operand query, context, d_context, d_query;
+};
+
 struct Sequence {
     int input, start, size;
 };
@@ -68,7 +75,7 @@ struct Piece {
 };
 
 struct Plan {
-    int states, sequences, pieces, hoisted, products, forward, backward, slots, temps, params, consts, registers;
+    int states, sequences, pieces, hoisted, products, attends, forward, backward, slots, temps, params, consts, registers;
     int output_kind, output_which, output_width;
     const int* state_width;
     const int* slot_width;
@@ -79,6 +86,7 @@ struct Plan {
     const Piece* piece;
     const Product* lift;       // hoisted
     const Product* product;
+    const Attend* attend;
     const Stage* forward_stage;
     const Stage* backward_stage;
 };
@@ -97,6 +105,16 @@ struct Share {
 struct Segment {
     ptrdiff_t source, row;
     int count;
+};
+
+// What one Attend of the plan looks at in one call. Keys and values are copied to rows of whole machine vectors.
+struct Memory {
+    int places;
+    const float *given_keys, *bias, *given_values;  // (N, S, width), (N, S): the caller's
+    float *given_d_keys, *given_d_values;
+    float *keys, *values, *d_keys, *d_values;       // [batch][places]
+    float* weights;                                 // [rows][places]
+    int* length;                                    // [batch]
 };
 
 // One call. Pointers of the caller are row-major and contiguous; an input has (T * N, input_size) rows.
@@ -135,6 +153,7 @@ struct Call {
     float* const* d_bias;
     float* const* d_param;
     float* const* d_state;
+    const Memory* memory;  // [attends]
 
     float* slots;
     const ptrdiff_t* slot_at;
@@ -155,7 +174,7 @@ struct Call {
 
 // Where the parts of a thread's scratch begin, in floats.
 struct Layout {
-    ptrdiff_t acc, reg, temp, carry, pass, dout, pgrad, words, pairs, rows, weight, total;
+    ptrdiff_t acc, reg, temp, carry, pass, dout, pgrad, words, pairs, rows, weight, seen, total;
 };
 
 // Where threads divide the units: waits until all of them have come.

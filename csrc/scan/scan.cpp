@@ -169,6 +169,7 @@ struct PlanStore {
     std::vector<Sequence> sequence;
     std::vector<Piece> piece;
     std::vector<Product> lift, product;
+    std::vector<Attend> attend;
     std::vector<Stage> forward, backward;
     std::vector<std::unique_ptr<int[]>> lists;
     std::vector<std::unique_ptr<Operand[]>> operands;
@@ -201,16 +202,25 @@ struct Reader {
             to.push_back(p);
         }
     }
+    Operand operand() {
+        const int kind = next();
+        return {kind, next()};
+    }
+    void attends(std::vector<Attend>& to) {
+        for (int count = next(); count > 0; count--) {
+            Attend a{};
+            a.size = next(), a.width = next(), a.vector = next();
+            for (Operand* place : {&a.query, &a.context, &a.d_context, &a.d_query}) *place = operand();
+            to.push_back(a);
+        }
+    }
     void stages(std::vector<Stage>& to) {
         for (int count = next(); count > 0; count--) {
             Stage s{};
-            s.width = next(), s.product = next(), s.late = next();
+            s.width = next(), s.product = next(), s.late = next(), s.attend = next();
             s.operands = next();
             store.operands.push_back(std::make_unique<Operand[]>(s.operands + 1));
-            for (int i = 0; i < s.operands; i++) {
-                const int kind = next(), which = next();
-                store.operands.back()[i] = {kind, which};
-            }
+            for (int i = 0; i < s.operands; i++) store.operands.back()[i] = operand();
             s.operand = store.operands.back().get();
             s.instructions = next();
             store.code.push_back(std::make_unique<Instruction[]>(s.instructions + 1));
@@ -244,6 +254,7 @@ ScanPlan::ScanPlan(const std::vector<int>& numbers, const std::vector<float>& co
     }
     reader.products(s.product);
     reader.products(s.lift);
+    reader.attends(s.attend);
     reader.stages(s.forward);
     reader.stages(s.backward);
     Plan& p = s.plan;
@@ -257,6 +268,7 @@ ScanPlan::ScanPlan(const std::vector<int>& numbers, const std::vector<float>& co
     p.state_width = s.state_width.data(), p.slot_width = s.slot_width.data(), p.temp_width = s.temp_width.data();
     p.param_width = s.param_width.data(), p.constant = s.constant.data(), p.sequence = s.sequence.data();
     p.piece = s.piece.data(), p.lift = s.lift.data(), p.product = s.product.data();
+    p.attends = int(s.attend.size()), p.attend = s.attend.data();
     p.forward_stage = s.forward.data(), p.backward_stage = s.backward.data();
 }
 
@@ -269,8 +281,10 @@ struct SavedStore {
     std::vector<int> columns;
     std::vector<std::int32_t> symbol, every;  // see Call; empty where each row has its own inputs
     std::vector<std::ptrdiff_t> slot_at, state_at;
-    std::unique_ptr<Buffer> slots, states;
-    std::ptrdiff_t floats = 0;                // of both
+    std::unique_ptr<Buffer> slots, states, memories;
+    std::vector<Memory> memory;
+    std::vector<std::vector<int>> places;     // looked at, of each element's memory
+    std::ptrdiff_t floats = 0;                // of all that is kept
 };
 
 Saved::Saved(std::unique_ptr<SavedStore> store) : store(std::move(store)) {}
@@ -279,13 +293,43 @@ std::ptrdiff_t Saved::floats() const { return store->floats; }
 
 namespace {
 
+// Where the memories of a call are kept, and the weights of every row.
+void place_memories(const Plan& plan, const Batch& batch, const Pointers& given, SavedStore& saved) {
+    if (!plan.attends) return;
+    const int lanes = saved.kernels->lanes;
+    const auto arrays = pointers<const float>(given);
+    std::vector<std::ptrdiff_t> sizes;
+    for (int i = 0; i < plan.attends; i++) {
+        const std::ptrdiff_t rows = std::ptrdiff_t(batch.size) * batch.places[i];
+        sizes.push_back(rows * padded(plan.attend[i].size, lanes));
+        sizes.push_back(rows * padded(plan.attend[i].width, lanes));
+        sizes.push_back(saved.rows.rows * padded(batch.places[i], lanes));
+    }
+    const std::ptrdiff_t total = std::accumulate(sizes.begin(), sizes.end(), std::ptrdiff_t(0));
+    saved.memories = std::make_unique<Buffer>(total);
+    saved.floats += total;
+    float* at = saved.memories->at;
+    for (int i = 0; i < plan.attends; i++) {
+        Memory memory{};
+        memory.places = batch.places[i];
+        memory.given_keys = arrays[3 * i], memory.bias = arrays[3 * i + 1], memory.given_values = arrays[3 * i + 2];
+        memory.keys = at, memory.values = at + sizes[3 * i];
+        memory.weights = memory.values + sizes[3 * i + 1];
+        at = memory.weights + sizes[3 * i + 2];
+        saved.places.emplace_back(batch.size);
+        memory.length = saved.places.back().data();
+        saved.memory.push_back(memory);
+    }
+}
+
 // Everything that a call needs beside the caller's arrays; lives as long as the call.
 struct Work {
     Call call{};
     std::vector<std::ptrdiff_t> packed_at, param_at, table_at;
     std::vector<int> table_slot;
     std::vector<float*> scratch;
-    std::unique_ptr<Buffer> memory, tables;
+    std::unique_ptr<Buffer> memory, tables, d_memories;
+    std::vector<Memory> looks;
 
     Work(const Plan& plan, SavedStore& saved, bool backward) {
         const Rows& rows = saved.rows;
@@ -299,6 +343,8 @@ struct Work {
         call.input_size = saved.columns.data();
         call.slots = saved.slots->at, call.states = saved.states->at;
         call.slot_at = saved.slot_at.data(), call.state_at = saved.state_at.data();
+        looks = saved.memory;
+        call.memory = looks.data();
         std::ptrdiff_t total = 0;
         for (int i = 0; i < plan.products + plan.hoisted; i++) {
             packed_at.push_back(total);
@@ -324,6 +370,29 @@ struct Work {
         for (std::ptrdiff_t at : begin) scratch.push_back(memory->at + at);
         call.scratch = scratch.data();
         if (!saved.every.empty()) place_tables(plan, saved, backward);
+    }
+
+    // Room for the derivatives of the memories, which go to these arrays in the end.
+    void place_derivatives(const Pointers& given) {
+        const Plan& plan = *call.plan;
+        if (!plan.attends) return;
+        const auto arrays = pointers<float>(given);
+        std::ptrdiff_t total = 0;
+        auto take = [&](int which, int width) {
+            const std::ptrdiff_t begin = total;
+            total += std::ptrdiff_t(call.batch) * looks[which].places * padded(width, call.lanes);
+            return begin;
+        };
+        std::vector<std::ptrdiff_t> at;
+        for (int i = 0; i < plan.attends; i++) {
+            at.push_back(take(i, plan.attend[i].size));
+            at.push_back(take(i, plan.attend[i].width));
+        }
+        d_memories = std::make_unique<Buffer>(total);
+        for (int i = 0; i < plan.attends; i++) {
+            looks[i].d_keys = d_memories->at + at[2 * i], looks[i].d_values = d_memories->at + at[2 * i + 1];
+            looks[i].given_d_keys = arrays[3 * i], looks[i].given_d_values = arrays[3 * i + 2];
+        }
     }
 
   private:
@@ -353,8 +422,8 @@ struct Work {
 
 std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, const std::string& name,
                                     const Pointers& inputs, const Pointers& weights, const Pointers& biases,
-                                    const Pointers& params, const Pointers& states, std::uintptr_t output,
-                                    const Pointers& final_states) {
+                                    const Pointers& params, const Pointers& memories, const Pointers& states,
+                                    std::uintptr_t output, const Pointers& final_states) {
     const Plan& plan = owner.plan();
     auto saved = std::make_unique<SavedStore>();
     saved->kernels = &choose(versions(batch.half), name);
@@ -378,6 +447,7 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
     saved->slots = place(plan.slots, plan.slot_width, saved->rows.rows, saved->slot_at);
     saved->states = place(plan.states, plan.state_width, saved->rows.state_rows, saved->state_at);
 
+    place_memories(plan, batch, memories, *saved);
     Work work(plan, *saved, false);
     const auto input = pointers<const float>(inputs), weight = pointers<const float>(weights),
                bias = pointers<const float>(biases), param = pointers<const float>(params),
@@ -402,10 +472,11 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
 void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, const Pointers& weights,
                    const Pointers& params, std::uintptr_t d_output, const Pointers& d_final, const Pointers& d_inputs,
                    const Pointers& d_weights, const Pointers& d_biases, const Pointers& d_params,
-                   const Pointers& d_states) {
+                   const Pointers& d_memories, const Pointers& d_states) {
     const Plan& plan = owner.plan();
     SavedStore& saved = *given.store;
     Work work(plan, saved, true);
+    work.place_derivatives(d_memories);
     std::vector<std::vector<Segment>> runs;
     std::vector<const Segment*> segments;
     std::vector<int> counts;

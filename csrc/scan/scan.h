@@ -1,7 +1,8 @@
 // The scan as its caller sees it: a plan made once from what elman.programs wrote, and the calls that run it.
 //
 // Shapes: T time, N batch; inputs (T, N, C), states and their derivatives (N, width), weights (rows, K), all row-major,
-// contiguous and float32. Nothing is checked here: elman.native_path validates.
+// contiguous and float32; memories are keys (N, S, A), bias (N, S) and values (N, S, M), three arrays for each look at one
+// (derivatives: of the bias none). Nothing is checked here: elman.native_path validates.
 #pragma once
 
 #include <cstdint>
@@ -46,18 +47,19 @@ struct Batch {
     int symbols;
     bool half;                 // products of bfloat16
     bool units;                // threads divide the units of every stage, not the sequences; no stage reduces a row
+    std::vector<int> places;   // of the memory of each look at one
 };
 
 // kernels: the name of an instruction set, or "" for the widest that there is.
 std::unique_ptr<Saved> scan_forward(const ScanPlan& plan, const Batch& batch, const std::string& kernels,
                                     const Pointers& inputs, const Pointers& weights, const Pointers& biases,
-                                    const Pointers& params, const Pointers& states, std::uintptr_t output,
-                                    const Pointers& final_states);
+                                    const Pointers& params, const Pointers& memories, const Pointers& states,
+                                    std::uintptr_t output, const Pointers& final_states);
 
 void scan_backward(const ScanPlan& plan, Saved& saved, const Pointers& inputs, const Pointers& weights,
                    const Pointers& params, std::uintptr_t d_output, const Pointers& d_final, const Pointers& d_inputs,
                    const Pointers& d_weights, const Pointers& d_biases, const Pointers& d_params,
-                   const Pointers& d_states);
+                   const Pointers& d_memories, const Pointers& d_states);
 
 // Float operations a second that these kernels' multiply-and-add reaches on `threads` threads: the best of a few tries of
 // some milliseconds.

@@ -125,7 +125,7 @@ static void gradients(const Call& call, int thread) {
     for (int i = 0; i < plan.params; i++) {
         for (int j = 0; j < plan.param_width[i]; j++) {
             float sum = 0.0f;
-            for (int other = 0; other < call.shares; other++)
+            for (int other = 0; other < call.threads; other++)
                 sum += call.scratch[other][layout(call, other).pgrad + place + j];
             call.d_param[i][j] = sum;
         }

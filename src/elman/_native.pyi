@@ -70,11 +70,13 @@ def scan_forward(
     symbols: int,
     half: bool,
     units: bool,
+    places: list[int],
     kernels: str,
     inputs: list[int],
     weights: list[int],
     biases: list[int],
     params: list[int],
+    memories: list[int],
     states: list[int],
     output: int,
     final_states: list[int],
@@ -91,6 +93,7 @@ def scan_backward(
     d_weights: list[int],
     d_biases: list[int],
     d_params: list[int],
+    d_memories: list[int],
     d_states: list[int],
 ) -> None: ...
 def search_kernels() -> list[str]: ...

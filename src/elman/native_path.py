@@ -19,7 +19,7 @@ from torch import Tensor
 
 from elman import kernels as native
 from elman.cells import Cell, State, map_state
-from elman.programs import Operand, Plan, Product, Stage, listing, plan
+from elman.programs import Attend, Operand, Plan, Product, Stage, listing, plan
 from elman.tracing import REDUCTIONS, Step, Trace, Untraceable, keep, leaves, recall, trace
 
 # The orders are those of the enumerations in csrc/scan/plan.h.
@@ -117,7 +117,8 @@ def run(
     )
     made = _plan(traced, train=train)
     products = (*made.plan.products, *made.plan.hoisted)
-    groups = [list(graph.inputs), *weights_of(traced, made.plan), traced.apart(leaves(state))]
+    memories = [graph.tensors[place] for look in made.plan.attends for place in look.memory]
+    groups = [list(graph.inputs), *weights_of(traced, made.plan), memories, traced.apart(leaves(state))]
     sizes = tuple(len(group) for group in groups)
     tensors = [None if tensor is None else tensor.contiguous() for group in groups for tensor in group]
     time, batch = graph.inputs[0].shape[:2] if ids is None else ids.shape
@@ -214,7 +215,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Sequences:
-    """What one call runs. sizes: how many inputs, weights, biases, params and states the tensors are."""
+    """What one call runs. sizes: how many inputs, weights, biases, params, memories, states there are."""
 
     made: Made
     sizes: tuple[int, ...]
@@ -230,7 +231,7 @@ class Sequences:
     step: Step | None
 
     def split(self, tensors: Sequence[Any]) -> list[list[Any]]:
-        """The inputs, weights, biases, params and states; not the tensors of the trace's graph."""
+        """The inputs, weights, biases, params, memories, states; not the tensors of the trace's graph."""
         parts, at = [], 0
         for size in self.sizes:
             parts.append(list(tensors[at : at + size]))
@@ -255,14 +256,15 @@ class Sequences:
         return part, [*inputs, *(tensor for group in others for tensor in group), *states]
 
     def forward(self, tensors: Sequence[Tensor | None]) -> tuple[list[Tensor], Any]:
-        inputs, weights, biases, params, states = self.split(tensors)
+        inputs, weights, biases, params, memories, states = self.split(tensors)
         output = torch.empty(self.time, self.batch, self.made.plan.output_width)
         final = [state.clone() for state in states]
         saved = native.native_module().scan_forward(
             self.made.native, self.time, self.batch, self.threads, self.reverse, _address(self.lengths),
             [x.shape[2] for x in inputs], _address(self.ids), len(inputs[0]), self.half, self.units,
-            self.instructions,
-            *map(_addresses, (inputs, weights, biases, params, states)), _address(output), _addresses(final),
+            [keys.shape[1] for keys in memories[::3]], self.instructions,
+            *map(_addresses, (inputs, weights, biases, params, memories, states)),
+            _address(output), _addresses(final),
         )  # fmt: skip
         return [output, *final], saved
 
@@ -274,7 +276,7 @@ class Sequences:
         d_outputs: Sequence[Tensor],
     ) -> list[Tensor | None]:
         """The derivatives of the tensors; None where one is not wanted or there is no tensor."""
-        inputs, weights, _, params, _ = self.split(tensors)
+        inputs, weights, _, params, _, _ = self.split(tensors)
         d_output, *d_final = [d.contiguous() for d in d_outputs]
         # Inputs' may be left out; the others' are never.
         given = [want or place >= len(inputs) for place, want in enumerate(wanted)]
@@ -464,6 +466,9 @@ def encode(made: Plan) -> list[int]:
         numbers.append(len(products))
         for product in products:
             numbers += _product(product)
+    numbers.append(len(made.attends))
+    for attend in made.attends:
+        numbers += _attend(attend)
     for stages in (made.forward, made.backward):
         numbers.append(len(stages))
         for stage in stages:
@@ -479,6 +484,12 @@ def _product(product: Product) -> list[int]:
     return [kind_number, which, product.size, product.width, product.gates, *lists]
 
 
+def _attend(attend: Attend) -> list[int]:
+    operands = (attend.query, attend.context, attend.d_context, attend.d_query)
+    places = (number for kind, which in operands for number in (KINDS.index(kind), which))
+    return [attend.size, attend.width, attend.vector, *places]
+
+
 def _operands(stage: Stage) -> list[Operand]:
     return list(dict.fromkeys(o for step in stage.code for o in (step.target, step.a, step.b, step.c)))
 
@@ -486,7 +497,7 @@ def _operands(stage: Stage) -> list[Operand]:
 def _stage(stage: Stage) -> list[int]:
     operands = _operands(stage)
     place = {operand: i for i, operand in enumerate(operands)}
-    numbers = [stage.width, stage.product, int(stage.late), len(operands)]
+    numbers = [stage.width, stage.product, int(stage.late), stage.attend, len(operands)]
     for kind, which in operands:
         numbers += [KINDS.index(kind), which]
     numbers.append(len(stage.code))

@@ -68,6 +68,8 @@ def key(cell: Cell, training: bool, kernels: str | None) -> int:
             traced = native_path.read(whole, inputs, whole.initial_state(1))
         except Untraceable:
             return 0
+        if any(node.op == "attend" for node in traced.graph.nodes):
+            return 0  # a memory is neither a parameter nor an input
         form = _filled(cell, lambda p: torch.empty(p.shape, device="meta"), training)
     place = secrets.randbits(62) + 1
     _forms[place] = _Form(form, len(traced.graph.inputs) > 1)

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from elman import native_path
+from elman.attention import ATTENTIONS
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell
+from elman.cells.decoder import AttentionCell
 from elman.native_path import Sequences
 from elman.scan import scan
 from elman.tokens import Tokens
@@ -68,20 +70,29 @@ def write(path: Path) -> None:
     """The last recorded call: plan, batch, arrays in, what came out, derivatives in, what came out."""
     last = Recorded.last
     call: Sequences = last["call"]
-    inputs = call.split(last["tensors"])[0]
+    inputs, *_, memories, _ = call.split(last["tensors"])
     with path.open("wb") as file:
         numbers(file, native_path.encode(call.made.plan))
         floats(file, torch.tensor(call.made.plan.consts))
         numbers(file, [call.time, call.batch, call.reverse, len(inputs[0]), call.half, call.made.divisible])
         numbers(file, [x.shape[2] for x in inputs])
+        numbers(file, [keys.shape[1] for keys in memories[::3]])
         numbers(file, None if call.lengths is None else call.lengths.tolist())
         numbers(file, None if call.ids is None else call.ids.flatten().tolist())
         for arrays in call.split(last["tensors"]):
             group(file, arrays)
         group(file, last["results"])
         group(file, last["d_outputs"])
-        for arrays in call.split(last["derivatives"]):
+        *others, d_memories, d_states = call.split(last["derivatives"])
+        d_memories[1::3] = [torch.zeros_like(bias) for bias in memories[1::3]]  # what is there has no meaning
+        for arrays in (*others, d_memories, d_states):
             group(file, arrays)
+
+
+def decoder(attention: str, order: str) -> Cell:
+    """An LSTM that attends to a memory of seven elements."""
+    cell = AttentionCell([LSTMCell(19, 33)], ATTENTIONS[attention](33, 33), order=order)
+    return cell.bind(torch.randn(6, 7, 33, requires_grad=True), torch.tensor([6, 1, 2, 6, 3, 5, 4]))
 
 
 def cases() -> dict[str, tuple[Cell, Any, Tensor | None, torch.dtype | None]]:
@@ -97,6 +108,8 @@ def cases() -> dict[str, tuple[Cell, Any, Tensor | None, torch.dtype | None]]:
         "lstm-projected": (LSTMCell(19, 33, projection=5), x, None, None),
         "lstm-symbols": (LSTMCell(19, 33), Tokens(torch.randint(0, 19, (9, 7))), ragged, None),
         "lstm-bfloat16": (LSTMCell(19, 33), x, ragged, torch.bfloat16),
+        "attending": (decoder("additive", "luong"), x, ragged, None),
+        "attending-dot": (decoder("dot", "luong"), x, None, None),
     }
 
 

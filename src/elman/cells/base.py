@@ -25,7 +25,7 @@ Record = dict[str, Tensor]
 
 def map_state(function: Callable[..., Tensor], state: State, *others: State) -> State:
     """Applies `function` to the tensors that stand at the same place of each state; the structure stays."""
-    if isinstance(state, Tensor):
+    if not isinstance(state, tuple):
         return function(state, *others)
     parts = [map_state(function, *parts) for parts in zip(state, *others, strict=True)]
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)

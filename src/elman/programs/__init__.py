@@ -1,7 +1,7 @@
 """A traced step as stages: products and small programs, with their derivatives. See elman.programs.plan."""
 
 from elman.programs.listing import listing
-from elman.programs.plan import Instruction, Operand, Piece, Plan, Product, Stage
+from elman.programs.plan import Attend, Instruction, Operand, Piece, Plan, Product, Stage
 from elman.programs.planner import plan
 
-__all__ = ["Instruction", "Operand", "Piece", "Plan", "Product", "Stage", "listing", "plan"]
+__all__ = ["Attend", "Instruction", "Operand", "Piece", "Plan", "Product", "Stage", "listing", "plan"]

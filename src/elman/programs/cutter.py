@@ -3,11 +3,14 @@
 from typing import TYPE_CHECKING
 
 from elman.programs.emitter import Emitter
-from elman.programs.plan import CHEAP, Operand, Stage
+from elman.programs.plan import CHEAP, Attend, Operand, Stage
 from elman.tracing import REDUCTIONS, ROW, Node
 
 if TYPE_CHECKING:
     from elman.programs.planner import Planner
+
+WHOLE = ("attend", "unattend")
+"""What reads all units of its first argument and writes all of its own: a look at memory, its derivative."""
 
 Key = tuple[int, int]
 """A stage: how many products and reductions come before it within the step, and its width. Numbers of each
@@ -67,7 +70,7 @@ class Cutter:
                 level = 0 if source.op == "state" else 1 + self._level(source)
             elif node.op == "back":
                 level = self._back_level(node)
-            elif node.op in REDUCTIONS:
+            elif node.op in REDUCTIONS or node.op in WHOLE:
                 level = 1 + self._level(node.args[0])
             else:
                 level = max(self._level(arg) for arg in node.args)
@@ -96,9 +99,19 @@ class Cutter:
                 self._require(node, self.stage(node))
                 return
         nodes.add(node)
-        if node.op not in ("column", "back"):
+        if node.op in WHOLE:
+            self._settle(node.args[0])
+            if not self._placed(node):
+                self.roots.setdefault(node, []).append(self.planner.temp(node.units))
+        elif node.op not in ("column", "back"):
             for arg in node.args:
                 self._require(arg, key)
+
+    def _settle(self, node: Node) -> None:
+        """Sees to it that all units of `node` can be read at once."""
+        if not self._leaf(node) and not self._placed(node):
+            self.roots.setdefault(node, []).append(self.planner.temp(node.units))
+            self._require(node, self.stage(node))
 
     def _placed(self, node: Node) -> bool:
         return any(target[0] != "pgrad" for target in self.roots.get(node, []))
@@ -106,6 +119,11 @@ class Cutter:
     def _stages(self, key: Key) -> list[Stage]:
         """The stages of one key: all but the last product only lay their columns down for it."""
         nodes = self.nodes.get(key, set())
+        whole = sorted((node for node in nodes if node.op in WHOLE), key=lambda node: node.place)
+        looks = [self._look(node) for node in whole]
+        moves = [*self.moves.get(key, [])]
+        for node in whole:
+            moves += [(node, target) for target in self.roots[node] if target != self._place(node)]
         products: list[int] = []
         for node in sorted(nodes, key=lambda node: node.place):
             if node.op in ("column", "back") and self._product(node) not in products:
@@ -119,18 +137,34 @@ class Cutter:
             mine = {node for node in nodes if node.op in ("column", "back") and self._product(node) == place}
             stage.code = Emitter(self, key, mine, [], {}).emit()
             stages.append(stage)
+        stages = [*looks, *stages]
+        if whole and nodes == {*whole} and not moves:
+            return stages
         stage = self._stage(key[1], products[-1] if products else -1)
         laid = {
             node: self._place(node)
             for node in nodes
-            if node.op in ("column", "back") and self._product(node) != stage.product
+            if node in whole or (node.op in ("column", "back") and self._product(node) != stage.product)
         }
-        stage.code = Emitter(self, key, nodes - laid.keys(), self.moves.get(key, []), laid).emit()
+        stage.code = Emitter(self, key, nodes - laid.keys(), moves, laid).emit()
         return [*stages, stage]
 
     def _stage(self, width: int, product: int) -> Stage:
         late = self.backward and product >= 0 and list(self.planner.groups)[product][0].op == "state"
         return Stage(1 if width == ROW else width, product, late)
+
+    def _look(self, node: Node) -> Stage:
+        """The stage of a look at memory, or of its derivative."""
+        attends = self.planner.attends
+        source, place = self.operand(node.args[0]), self._place(node)
+        if node.op == "attend":
+            query, *vector = node.args
+            param = self.planner.operand(vector[0])[1] if vector else -1
+            attends[node] = Attend(node.value, query.width, node.width, param, source, place)
+            return Stage(node.width, attend=list(attends).index(node))
+        look = self.planner.graph.nodes[node.value[0]]
+        attends[look].d_context, attends[look].d_query = source, place
+        return Stage(node.width, attend=list(attends).index(look))
 
     def _product(self, node: Node) -> int:
         return (

@@ -1,6 +1,6 @@
 """A plan in words: its products, stages and programs, a line an instruction."""
 
-from elman.programs.plan import NONE, Instruction, Operand, Plan, Product, Stage
+from elman.programs.plan import NONE, Attend, Instruction, Operand, Plan, Product, Stage
 
 INFIX = {"add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "mov": "{}",
     "oneminus": "1 - {}", "fma": "{} * {} + {}", "fms": "{} * {} - {}", "fnma": "{2} - {0} * {1}",
@@ -33,6 +33,8 @@ def _product(product: Product, source: str) -> str:
 
 def _stage(plan: Plan, name: str, stage: Stage) -> list[str]:
     heading = f"{name}, {stage.width} units"
+    if stage.attend >= 0:
+        return [f"{heading}: {_attend(plan, plan.attends[stage.attend], name.startswith('forward'))}"]
     if stage.product >= 0:
         product = plan.products[stage.product]
         if name.startswith("forward"):
@@ -41,6 +43,17 @@ def _stage(plan: Plan, name: str, stage: Stage) -> list[str]:
             after = " of the step after" if stage.late else ""
             heading += f": acc = the derivatives of {product.gates} x {product.width} columns{after}, by W"
     return [heading, *(f"    {_instruction(plan, step)}" for step in stage.code)]
+
+
+def _attend(plan: Plan, attend: Attend, forward: bool) -> str:
+    query, context, d_context, d_query = (
+        _operand(plan, o) for o in (attend.query, attend.context, attend.d_context, attend.d_query)
+    )
+    memory = f"memory of {attend.size} and {attend.width} units"
+    if not forward:
+        return f"{d_query} = the derivative of what {query} sees of its {memory}, by {d_context}"
+    scores = f"{query} . key" if attend.vector < 0 else f"param{attend.vector} . tanh({query} + key)"
+    return f"{context} = what {scores} sees of its {memory}"
 
 
 def _instruction(plan: Plan, step: Instruction) -> str:

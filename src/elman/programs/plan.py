@@ -11,6 +11,11 @@ the transposed weights, and is cut by the same rules:
     backward  back = W^T d_acc    at the end of step t for a vector of the step; for a state, where step t - 1
                                   begins, so that the product and the program that needs it are one stage
 
+What a row sees of its memory (elman.attend) is a stage without a program: it reads the whole query and
+writes the whole context; backward it reads the derivative of the context and writes that of the query. The
+weights, and the derivatives of keys, values and the vector of additive scores, are the engine's to keep and
+to sum.
+
 A program reads and writes operands (kind, which):
 
     reg     a register: lives inside one run of a program    acc     columns of the stage's product
@@ -67,16 +72,36 @@ class Product:
 
 
 @dataclass
+class Attend:
+    """A look at memory: query (size units) -> context (width units).
+
+    vector: the param of additive scores, or -1. memory: the places of keys, bias and values in the trace's
+    tensors. d_context, d_query: set for training.
+    """
+
+    memory: tuple[int, int, int]
+    size: int
+    width: int
+    vector: int
+    query: Operand
+    context: Operand
+    d_context: Operand = NONE
+    d_query: Operand = NONE
+
+
+@dataclass
 class Stage:
     """A product (its place in Plan.products, or -1), then `code` on `width` units.
 
-    late: the product is backward's for a state and reads the d_acc of the step after.
+    late: the product is backward's for a state and reads the d_acc of the step after. attend: in the place of
+    all that a look at memory (its place in Plan.attends).
     """
 
     width: int
     product: int = -1
     late: bool = False
     code: list[Instruction] = field(default_factory=list)
+    attend: int = -1
 
 
 @dataclass(frozen=True)
@@ -107,6 +132,7 @@ class Plan:
     pieces: list[Piece]
     hoisted: list[Product]
     products: list[Product]
+    attends: list[Attend]
     forward: list[Stage]
     backward: list[Stage]
     slots: list[int]

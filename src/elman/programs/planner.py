@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from elman.programs.cutter import Cutter
 from elman.programs.emitter import registers
-from elman.programs.plan import CHEAP, Operand, Piece, Plan, Product, Stage
+from elman.programs.plan import CHEAP, Attend, Operand, Piece, Plan, Product, Stage
 from elman.programs.slots import share_slots
 from elman.tracing import ROW, Graph, Node, Trace, Untraceable, reachable
 
@@ -36,6 +36,7 @@ class Planner:
         self.pinned: set[int] = set()  # slots that are read after the scan
         self.given: dict[Node, Operand] = {}  # the slot with the derivative of a column or an input
         self.derivative: dict[Node, Node | None] = {}
+        self.attends: dict[Node, Attend] = {}
         self.live = reachable((trace.output, *trace.states))
         self.groups: dict[tuple[Node, int], list[Node]] = {}  # recurrent columns by source and width
         self.lifted: dict[tuple[Node, int], list[Node]] = {}  # columns of the inputs
@@ -65,6 +66,7 @@ class Planner:
         output = self.home[self.trace.output]
         if output[0] not in ("slot", "after"):
             raise Untraceable("gives out a vector that it does not compute")
+        attends = [*self.attends.values()]
         backward: list[Stage] = []
         if self.train:
             for product in (*products, *hoisted):
@@ -73,7 +75,7 @@ class Planner:
             backward = self._backward(roots, products, hoisted)
         plan = Plan(
             self.trace.widths, sequences, [self._piece(piece, roots) for piece in pieces], hoisted, products,
-            forward, backward, self.virtual, self.temps,
+            attends, forward, backward, self.virtual, self.temps,
             self.params, self.param_widths, self.consts, output, self.trace.output.width,
             max((registers(stage) for stage in (*forward, *backward)), default=0),
         )  # fmt: skip
@@ -171,6 +173,11 @@ class Planner:
             own = d.own(node)
             if node.op == "column" or own is None:
                 continue
+            if node.op == "attend":
+                query = node.args[0]
+                d_context = graph.vector(own, node.width)
+                d.add(query, graph.node("unattend", (d_context, query), (node.place,), query.width))
+                continue
             for arg, more in zip(node.args, _chain(graph, node, own), strict=True):
                 if arg.op != "const" and more is not None:
                     d.add(arg, more)
@@ -191,6 +198,9 @@ class Planner:
         def again(node: Node) -> bool:
             return known(node) or (node.op in CHEAP and all(again(arg) for arg in node.args))
 
+        for query in [node.args[0] for node in self.live if node.op == "attend"]:
+            if not self.readable(query) and query not in self.after and query not in saved:
+                saved.append(query)  # whole, however cheap
         dear = [node for node in wanted if node.op not in CHEAP]
         for node in (*dear, *(node for node in wanted if node.op in CHEAP)):
             of_state = node.op in ("sigmoid", "tanh", "exp") and node.args[0] in self.after

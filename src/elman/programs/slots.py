@@ -1,7 +1,7 @@
 """Storage that slots share: what is saved for one step and row is overwritten as soon as nothing reads it."""
 
 from elman.programs.emitter import operands
-from elman.programs.plan import Instruction, Operand, Piece, Plan
+from elman.programs.plan import Instruction, Operand, Piece, Plan, Stage
 
 
 def share_slots(plan: Plan, pinned: set[int]) -> None:
@@ -28,7 +28,11 @@ def share_slots(plan: Plan, pinned: set[int]) -> None:
     time = 0
     for stages in (plan.forward, plan.backward):
         for stage in stages:
-            begin, end = time + 1, time + len(stage.code) + 1
+            # What looks at a memory reads and writes in no order that could be told.
+            begin, end = time + 1, time + len(stage.code) + 1 + (stage.attend >= 0)
+            for slot in looked_at(plan, stage, backward=stages is plan.backward):
+                seen(slot, begin)
+                seen(slot, end)
             for step in stage.code:
                 time += 1
                 for kind, which in (*operands(step), step.target):
@@ -68,6 +72,15 @@ def share_slots(plan: Plan, pinned: set[int]) -> None:
     plan.slots = widths
 
 
+def looked_at(plan: Plan, stage: Stage, *, backward: bool) -> list[int]:
+    """The slots that a look at memory, or its derivative, reads and writes."""
+    if stage.attend < 0:
+        return []
+    attend = plan.attends[stage.attend]
+    operands = (attend.d_context, attend.d_query) if backward else (attend.context,)
+    return [which for kind, which in (attend.query, *operands) if kind == "slot"]
+
+
 def _rename(plan: Plan, place: dict[int, int]) -> None:
     def new(operand: Operand) -> Operand:
         return ("slot", place[operand[1]]) if operand[0] == "slot" else operand
@@ -76,6 +89,9 @@ def _rename(plan: Plan, place: dict[int, int]) -> None:
         product.source = new(product.source)
         product.slots = [place[slot] for slot in product.slots]
         product.gradients = [place[slot] for slot in product.gradients]
+    for attend in plan.attends:
+        attend.query, attend.context = new(attend.query), new(attend.context)
+        attend.d_context, attend.d_query = new(attend.d_context), new(attend.d_query)
     plan.pieces = [
         Piece(p.which, p.start, p.width, place[p.slot], place[p.gradient] if p.gradient >= 0 else -1)
         for p in plan.pieces

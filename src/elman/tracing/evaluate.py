@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elman.attend import attend_additive, attend_dot
 from elman.padded import expand_to, length_mask, reverse_by_length
 from elman.tokens import at_positions
 from elman.tracing.graph import Node
@@ -105,15 +106,26 @@ class Step:
             case "input" | "state":
                 which, start = value
                 return (x if node.op == "input" else states)[which][:, start : start + node.width]
-            case "param":
-                return tensors[value[0]]
             case "const":
                 return states[0].new_tensor(value[0])
-            case "column":
-                weight, bias, row = value
-                product = values[node.args[0]] @ tensors[weight][row : row + node.width].T
-                return product if bias < 0 else product + tensors[bias][row : row + node.width]
+            case "param" | "column" | "attend":
+                return _of_tensors(node, [values[arg] for arg in node.args], tensors)
             case "cat":
                 return torch.cat([values[arg].expand(len(states[0]), arg.width) for arg in node.args], -1)
             case _:
                 return OPERATIONS[node.op](*(values[arg] for arg in node.args))
+
+
+def _of_tensors(node: Node, args: list[Tensor], tensors: Sequence[Tensor]) -> Tensor:
+    """A parameter, a product with one, a look at a memory."""
+    if node.op == "param":
+        return tensors[node.value[0]]
+    if node.op == "column":
+        weight, bias, row = node.value
+        product = args[0] @ tensors[weight][row : row + node.width].T
+        return product if bias < 0 else product + tensors[bias][row : row + node.width]
+    keys, bias, memory = (tensors[place] for place in node.value)
+    query, *vector = args
+    if vector:
+        return attend_additive(query, keys, vector[0], bias, memory)[0]
+    return attend_dot(query, keys, bias, memory)[0]

@@ -1,4 +1,4 @@
-"""What the tracer knows of torch: each function and method as nodes of a graph.
+"""What the tracer knows: each function and method of torch, and those of elman.attend, as nodes of a graph.
 
 Products have a weight that depends on nothing but parameters. Vectors are taken apart and joined along the
 units (the last axis). Shapes as in elman.tracing.symbols.
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elman.tracing.elementwise import ELEMENTWISE, pointwise
 from elman.tracing.graph import ROW, Untraceable
+from elman.tracing.memories import MEMORIES
 from elman.tracing.rows import ROWS, last
 from elman.tracing.symbols import Symbol
 
@@ -174,6 +175,11 @@ def _getitem(x: Symbol, index: Any) -> Any:
     full = slice(None)
     if not x.inner and index == (*(full for _ in x.lead), None):
         return _unsqueeze(x, -1)
+    # What `prepare` of a cell inside the step is given, one step of time, and what is taken of its result.
+    if len(x.lead) == 1 and index == (None, *(full for _ in range(x.ndim))):
+        return Symbol(x.graph, x.node, (1, *x.lead), x.inner, x)
+    if len(x.lead) == 2 and x.lead[0] == 1 and index == (0, *(full for _ in range(x.ndim - 1))):
+        return Symbol(x.graph, x.node, x.lead[1:], x.inner, x)
     rank = len(x.lead)
     if len(index) != x.ndim or any(part != full for part in index[:rank]):
         raise Untraceable("indexes a tensor otherwise than by a range of its last axis")
@@ -190,6 +196,7 @@ def _getitem(x: Symbol, index: Any) -> Any:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **ELEMENTWISE,
     **ROWS,
+    **MEMORIES,
     **dict.fromkeys(("matmul", "mm"), _matmul),
     "linear": _linear,
     "addmm": _addmm,

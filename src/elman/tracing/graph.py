@@ -1,9 +1,10 @@
 """The graph of a step: vectors of units and how each is computed from others.
 
 Leaves are input, state, param and const; then columns of a dense product, pointwise operations, reductions of
-a row over its units (total, most), and vectors side by side (cat). Equal nodes are one node. A slice of a
-pointwise value is pushed down to its leaves, so that a graph holds vectors of one width per operation: `(x +
-linear(h, w)).chunk(4, -1)` gives four sums of H units and not one of 4H.
+a row over its units (total, most), what a row sees of its memory (attend), and vectors side by side (cat).
+Equal nodes are one node. A slice of a pointwise value is pushed down to its leaves, so that a graph holds
+vectors of one width per operation: `(x + linear(h, w)).chunk(4, -1)` gives four sums of H units and not one
+of 4H.
 
 Shapes: T time, N batch; a node stands for (N, width).
 """
@@ -34,7 +35,8 @@ class Node:
     """One vector of units.
 
     op, args and the whole `value` say what it is: input (which, first unit), state (which, first unit), param
-    (which tensor,), const (number,), column (weight, bias or -1, first row) of a product with args[0];
+    (which tensor,), const (number,), column (weight, bias or -1, first row) of a product with args[0], attend
+    (keys, bias, values) for the query args[0], additive with the vector args[1] where there is one;
     pointwise nodes, reductions and cat have no value. width: number of units; 0 for a const and ROW for a
     number of each row, which fit every width.
     """
@@ -56,8 +58,8 @@ class Graph:
     """The nodes of one step in the order of their making, and the tensors that they speak of.
 
     inputs: (T, N, C) sequences. tensors: weights (rows, K), biases (rows,) and vectors (width,) of
-    parameters. cuts: at which units vectors of a width were taken apart. whole: nodes before this place are
-    not looked into when a sum is taken apart.
+    parameters, keys and values (N, S, width) and bias (N, S) of memories. cuts: at which units vectors of a
+    width were taken apart. whole: nodes before this place are not looked into when a sum is taken apart.
     """
 
     inputs: list[Tensor] = field(default_factory=list)
@@ -227,6 +229,18 @@ class Graph:
         """A number of each row as a vector; any other node as it is."""
         return self.node("mov", (node,), width=width) if node.width in (0, ROW) else node
 
+    # -- memories
+
+    def attend(self, query: Node, vector: Tensor | None, keys: Tensor, bias: Tensor, values: Tensor) -> Node:
+        """The context of a query in the memory of its row; vector: for additive scores."""
+        if query.op == "cat" or query.width <= 0:
+            raise Untraceable("attends with a query that is no vector of the step")
+        if query.op == "param":
+            raise Untraceable("attends with a query that is the same for all rows")
+        args = (query,) if vector is None else (query, self.param(vector))
+        value = (self.tensor(keys), self.tensor(bias), self.tensor(values))
+        return self.node("attend", args, value, values.shape[2])
+
     # -- parts
 
     def cat(self, nodes: Sequence[Node]) -> Node:
@@ -255,6 +269,8 @@ class Graph:
                     found.append(self.slice(part, low - first, high - low))
                 first += part.width
             return self.cat(found)
+        if node.op == "attend":
+            raise Untraceable("takes a context apart")
         return self.apply(node.op, *(self.slice(arg, start, width) for arg in node.args))
 
     def _slice(self, tensor: int, start: int, width: int) -> Tensor:

@@ -7,7 +7,7 @@ gates come from the same columns; a tensor of the state of which parts are read 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
-from elman.tracing.graph import REDUCTIONS, Graph, Node
+from elman.tracing.graph import REDUCTIONS, Graph, Node, Untraceable
 
 Part = tuple[int, int, int]
 """A tensor of the state, first unit, units."""
@@ -74,7 +74,9 @@ def _again(graph: Graph, fresh: Graph, node: Node, args: list[Node], parts: list
         again = fresh.total(fresh.sum(_pieces(graph, fresh, args[0])))
     elif node.op == "cat":
         again = fresh.cat(args)
-    elif node.op in ("input", "param", "const", "column", "mov", "most"):
+    elif node.op == "attend" and args[0].op == "cat":
+        raise Untraceable("attends with a query that is a state of which parts are read")
+    elif node.op in ("input", "param", "const", "column", "mov", "most", "attend"):
         again = fresh.node(node.op, tuple(args), node.value, node.width)
     else:
         again = fresh.apply(node.op, *args)
