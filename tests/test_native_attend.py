@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(not kernels.native_available(), reason="there is
 @pytest.mark.parametrize("name", ATTENDING)
 def test_it_equals_the_reference(name: str, way: str) -> None:
     compare(ATTENDING[name], 7, 4, way=way)
-    compare(ATTENDING[name], 7, 4, way=way, lengths=[3, 7, 0, 1], threads=2)
+    compare(ATTENDING[name], 7, 4, way=way, lengths=[3, 7, 0, 1], threads=2, units=False)
+    compare(ATTENDING[name], 7, 4, way=way, lengths=[3, 7, 0, 1], threads=3, units=True)
 
 
 @pytest.mark.parametrize("way", SETS)
@@ -41,11 +42,12 @@ def test_sizes_beyond_one_tile(score: str, way: str) -> None:
 @given(
     score=st.sampled_from(["additive", "dot", "before", "sum"]), out=st.sampled_from(["mixed", "context"]),
     hidden=st.integers(1, 40), size=st.integers(1, 40), width=st.integers(1, 40), places=st.integers(1, 20),
-    time=st.integers(1, 6), data=st.data(), threads=st.integers(1, 3), way=st.sampled_from(SETS or [""]),
+    time=st.integers(1, 6), data=st.data(), threads=st.integers(1, 3), units=st.booleans(),
+    way=st.sampled_from(SETS or [""]),
 )  # fmt: skip
 def test_any_shape(
     score: str, out: str, hidden: int, size: int, width: int, places: int, time: int, data: Any, threads: int,
-    way: str,
+    units: bool, way: str,
 ) -> None:  # fmt: skip
     sizes = data.draw(st.lists(st.integers(0, time), min_size=1, max_size=9))
     lengths = data.draw(st.sampled_from([None, sizes]))
@@ -55,7 +57,7 @@ def test_any_shape(
             5, hidden, batch=len(sizes), places=places, size=size, width=width, score=score, out=out
         )
 
-    compare(make, time, len(sizes), lengths=lengths, way=way, threads=threads)
+    compare(make, time, len(sizes), lengths=lengths, way=way, threads=threads, units=units)
 
 
 @pytest.mark.parametrize("name", ATTENDING)
@@ -109,6 +111,7 @@ def test_what_is_barred_is_not_read() -> None:
 def test_bfloat16_rounds_the_products_only() -> None:
     torch.manual_seed(0)
     cell, inputs = Attending(20, 40), torch.randn(6, 4, 20)
-    exact, _ = scan(cell, inputs, kernels="native")
-    outputs, _ = scan(cell, inputs, kernels="native", compute=torch.bfloat16)
+    with torch.no_grad():
+        exact, _ = scan(cell, inputs, kernels="native")
+        outputs, _ = scan(cell, inputs, kernels="native", compute=torch.bfloat16)
     assert 0 < float((outputs - exact).abs().max()) < 0.1

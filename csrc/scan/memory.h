@@ -22,7 +22,8 @@ static Seen seen(const Call& call, float* p) {
     return {p, p + units, p + 2 * units, p + 3 * units, p + 4 * units, p + 4 * units + places, 4 * units + 2 * places};
 }
 
-// The memories of the thread's elements (its part of them, where threads share them), and how many places of each are looked at.
+// The memories of the thread's elements, or of its part of them where threads have them together, and how many places of
+// each are looked at.
 static void take_memories(const Call& call, int thread) {
     const Share& share = share_of(call, thread);
     const Part own = part_of(call, thread, share.elements);
