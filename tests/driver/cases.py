@@ -22,6 +22,7 @@ from elman.attention import ATTENTIONS
 from elman.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from elman.cells.decoder import AttentionCell
 from elman.native_path import Sequences
+from elman.programs import encode
 from elman.scan import scan
 from elman.tokens import Tokens
 
@@ -72,7 +73,7 @@ def write(path: Path) -> None:
     call: Sequences = last["call"]
     inputs, *_, memories, _ = call.split(last["tensors"])
     with path.open("wb") as file:
-        numbers(file, native_path.encode(call.made.plan))
+        numbers(file, encode(call.made.plan))
         floats(file, torch.tensor(call.made.plan.consts))
         numbers(file, [call.time, call.batch, call.reverse, len(inputs[0]), call.half, call.made.divisible])
         numbers(file, [x.shape[2] for x in inputs])

@@ -18,6 +18,7 @@ from torch import Tensor
 from elman import kernels, native_path
 from elman.cells import Cell, Stack
 from elman.errors import ConfigError, KernelError, ShapeError
+from elman.programs import count_operands
 from elman.scan import Choice
 from elman.tracing import Graph, Trace, Untraceable, leaves, trace
 
@@ -89,7 +90,9 @@ def _read(cell: Cell) -> Trace:
                     f"has a tensor {tensor.dtype} on {tensor.device}; streams are float32 on the CPU"
                 )
         for stage in native_path.forward_plan(traced).plan.forward:
-            if native_path.count_operands(stage) > native_path.MOST_OPERANDS:
+            if stage.attend >= 0:
+                raise Untraceable("looks at a memory, which streams do not have")
+            if count_operands(stage) > native_path.MOST_OPERANDS:
                 raise Untraceable(f"has a step with more than {native_path.MOST_OPERANDS} vectors")
     return traced
 
