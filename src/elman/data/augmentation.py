@@ -41,9 +41,10 @@ class Augmentation:
             if not 0 <= value <= most:
                 raise ConfigError(f"augmentation.{name}: expected 0 to {most}, got {value}")
 
-    def __call__(self, images: Tensor, key: int) -> Tensor:
-        """A view of each image; row n's is drawn from (key, n)."""
-        drawn = counter.uniform(key, torch.arange(len(images))[:, None], torch.arange(9)) * 2 - 1
+    def __call__(self, images: Tensor, key: int, rows: Tensor | None = None) -> Tensor:
+        """A view of each image, drawn from (key, its row): rows (N,), alike for the frames of one clip."""
+        rows = torch.arange(len(images)) if rows is None else rows
+        drawn = counter.uniform(key, rows[:, None], torch.arange(8)) * 2 - 1
         if self.flip or self.zoom or self.shift or self.stretch:
             images = self._move(images, drawn)
         return self._recolour(images, drawn) if self.colour else images

@@ -40,7 +40,7 @@ class Described:
     """An image, or whatever is asked for by that name, and its sentences."""
 
     image: str
-    captions: tuple[str, ...]
+    captions: tuple[Caption, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Paired:
     """Captions and pictures that belong together; what was left out, counted."""
 
     images: tuple[Described, ...]
-    texts: tuple[str, ...] = ()
+    texts: tuple[Caption, ...] = ()
     """Captions whose picture is missing, where they were asked for."""
     missing: int = 0
     """Images that captions name and that are not there."""
@@ -127,16 +127,16 @@ def pair(
     the captions' file and of what holds the pictures, for messages. Raises DataError.
     """
     known = frozenset(known)
-    by_image: dict[str, list[str]] = {}
-    texts: list[str] = []
+    by_image: dict[str, list[Caption]] = {}
+    texts: list[Caption] = []
     absent: dict[str, int] = {}
     for caption in captions:
         if caption.image in known:
-            by_image.setdefault(caption.image, []).append(caption.text)
+            by_image.setdefault(caption.image, []).append(caption)
             continue
         absent.setdefault(caption.image, caption.row)
         if missing == "text":
-            texts.append(caption.text)
+            texts.append(caption)
     if absent and missing == "error":
         name, row = next(iter(absent.items()))
         raise DataError(
@@ -154,12 +154,6 @@ def pair(
         raise DataError(f"{place}: none of its {len(absent)} images is in {pictures}; check the folder")
     images = tuple(Described(name, tuple(found)) for name, found in by_image.items())
     return Paired(images, tuple(texts), len(absent), len(bare))
-
-
-def split(images: Sequence[Described], names: Collection[str]) -> tuple[list[Described], list[Described]]:
-    """The images that are not in `names`, and those that are."""
-    names = frozenset(names)
-    return [i for i in images if i.image not in names], [i for i in images if i.image in names]
 
 
 def _read_text(path: str | Path) -> Document:

@@ -51,6 +51,10 @@ class Pictures(ABC):
     def to_json(self) -> dict[str, Any]:
         """What a run folder remembers: enough to notice that something has changed."""
 
+    def frames(self, name: str) -> list[str]:
+        """The names of a clip's frames, CLIP/FRAME; features have only the numbers of theirs, from 1."""
+        return [f"{name}/{number}" for number in range(1, len(self.read(name)) + 1)]
+
     @abstractmethod
     def _read(self, name: str) -> Tensor:
         """One picture; raises DataError naming its file."""
@@ -106,6 +110,9 @@ class ClipFolder(Pictures):
 
     def to_json(self) -> dict[str, Any]:
         return _digest(self.place, [path for frames in self._clips.values() for path in frames])
+
+    def frames(self, name: str) -> list[str]:
+        return [f"{name}/{path.name}" for path in self._clips[name]]
 
     def _read(self, name: str) -> Tensor:
         return read_frames(self._clips[name], self._shape)

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import torch
 
 from elman import counter
-from elman.errors import ConfigError, DataError
+from elman.errors import DataError
+from elman.metrics.translation import sacrebleu
 
 LONGEST = 4
 SIGMA = 6.0
@@ -46,29 +47,26 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def caption_scores(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
+def caption_scores(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> CaptionScores:
     """BLEU-1 to 4 (0 to 100), CIDEr and CIDEr-D of a candidate for each image beside its references.
 
     Raises DataError where the two do not go together, an image has no reference, or there is no image.
     """
-    check_captions(candidates, references)
-    bleu, signature = caption_bleu(candidates, references)
-    plain, clipped = cider(candidates, references), cider_d(candidates, references)
+    check_captions(references, candidates)
+    bleu, signature = caption_bleu(references, candidates)
+    plain, clipped = cider(references, candidates), cider_d(references, candidates)
     return CaptionScores(bleu, sum(plain) / len(plain), sum(clipped) / len(clipped), signature)
 
 
 def caption_bleu(
-    candidates: Sequence[str], references: Sequence[Sequence[str]]
+    references: Sequence[Sequence[str]], candidates: Sequence[str]
 ) -> tuple[tuple[float, float, float, float], str]:
     """BLEU-1 to 4 and the signature of the last; images may have different numbers of references.
 
     Raises ConfigError where sacrebleu is not installed.
     """
-    try:
-        from sacrebleu.metrics import BLEU  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ConfigError("BLEU needs sacrebleu: pip install 'elman[translation]'") from error
-    check_captions(candidates, references)
+    library = sacrebleu()
+    check_captions(references, candidates)
     told = [" ".join(words(text)) for text in candidates]
     most = max(len(group) for group in references)
     # A reference that an image does not have is repeated from those it has: no count changes by that.
@@ -76,20 +74,20 @@ def caption_bleu(
     found: list[float] = []
     signature = ""
     for longest in range(1, LONGEST + 1):
-        metric = BLEU(max_ngram_order=longest, tokenize="none", smooth_method="none", effective_order=False)
+        metric = library.metrics.BLEU(max_ngram_order=longest, tokenize="none", smooth_method="none")
         found.append(metric.corpus_score(told, streams).score)
         signature = str(metric.get_signature())
     return (found[0], found[1], found[2], found[3]), signature
 
 
-def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+def cider(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> list[float]:
     """CIDEr of each image's candidate; the weights of n-grams are from all references given."""
-    return _consensus(candidates, references, _cosine)
+    return _consensus(references, candidates, _cosine)
 
 
-def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+def cider_d(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> list[float]:
     """CIDEr-D of each image's candidate, which neither repeated words nor length can raise."""
-    return _consensus(candidates, references, _clipped)
+    return _consensus(references, candidates, _clipped)
 
 
 def bootstrap(
@@ -108,7 +106,7 @@ def bootstrap(
     return found[math.floor(cut * (draws - 1))], found[math.ceil((1 - cut) * (draws - 1))]
 
 
-def check_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def check_captions(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> None:
     """Raises DataError unless there is a candidate for each of one or more images with references."""
     if not candidates or len(candidates) != len(references):
         raise DataError(
@@ -138,12 +136,12 @@ def _grams(text: str) -> _Grams:
 
 
 def _consensus(
-    candidates: Sequence[str],
     references: Sequence[Sequence[str]],
+    candidates: Sequence[str],
     compare: Callable[[_Grams, _Grams, Callable[[Gram], float]], float],
 ) -> list[float]:
     """10 times the mean over references of what `compare` says, for each image."""
-    check_captions(candidates, references)
+    check_captions(references, candidates)
     told = [[_grams(text) for text in group] for group in references]
     images: Counter[Gram] = Counter()
     for group in told:

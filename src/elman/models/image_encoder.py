@@ -121,7 +121,7 @@ class ResNet(ImageEncoder):
 
 
 class _Block(nn.Module):
-    """relu(short(x) + norm(conv(relu(norm(conv(x)))))); the second norm's gain begins at zero."""
+    """relu(short(x) + norm(conv(relu(norm(conv(x))))))."""
 
     def __init__(self, below: int, width: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -134,7 +134,6 @@ class _Block(nn.Module):
             if stride != 1 or below != width
             else None
         )
-        nn.init.zeros_(self.bn2.get_parameter("weight"))
         for convolution in (self.conv1, self.conv2):
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
 

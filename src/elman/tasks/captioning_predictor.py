@@ -1,0 +1,100 @@
+"""A trained captioner in use: sentences about images, clips or features, and where it looked for each word."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from elman.data.images import read_image
+from elman.data.pictures import FeatureFile, frame_files, read_frames
+from elman.data.sequence_codec import SequenceCodec
+from elman.errors import ConfigError, DataError
+from elman.models.captioner import Captioner, View
+from elman.tasks.base import Predictor
+from elman.tasks.captioning_data import Collator
+from elman.tasks.captioning_settings import CaptionDataSettings
+from elman.tasks.sequence_search import Search, find
+
+
+@dataclass(frozen=True)
+class Look:
+    """An image (C, H, W) uint8 as the model sees it, the symbols it wrote, and where it looked for each.
+
+    weights (L, h, w): the attention over the regions, row by row; words: the L symbols, the end among them.
+    """
+
+    image: Tensor
+    words: list[str]
+    weights: Tensor
+
+
+@final
+class CaptionPredictor(Predictor):
+    """A model from pictures to sentences."""
+
+    def __init__(
+        self, model: Captioner, codec: SequenceCodec, data: CaptionDataSettings, search: Search
+    ) -> None:
+        self.model, self.codec = model.eval(), codec
+        self._data, self._search, self._collate = data, search, Collator(data)
+
+    def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:
+        """Of each input, a path, the caption, its score, and where more than one is asked for, the `best`.
+
+        inputs: image files; folders of frames; FILE#NAME for the features of that name. A model of each frame
+        gives a row for every frame. Raises DataError as the readers of these do.
+        """
+        rows: list[dict[str, Any]] = []
+        for path in inputs:
+            picture = self.read(path)
+            found = self._find([picture], best)
+            for frame, hypotheses in enumerate(found, 1):
+                told = [{"text": self.codec.decode(h.ids), "score": h.score} for h in hypotheses]
+                name = {"picture": path, "frame": frame} if self._data.each_frame else {"picture": path}
+                rows.append({**name, **told[0], **({"best": told} if best > 1 else {})})
+        return rows
+
+    def look(self, path: str) -> Look:
+        """The caption of an image file, word by word, with the regions that were looked at.
+
+        Raises ConfigError for a model that reads no still images, or has no attention.
+        """
+        if self.model.encoder is None or self._data.kind != "images" or not self.model.attends:
+            raise ConfigError("look: expected a model of images with an attention")
+        image = self.read(path)
+        (hypotheses,) = self._find([image], 1)
+        height, width = self.model.encoder.grid(*image.shape[1:])
+        weights = hypotheses[0].attention
+        assert weights is not None
+        words = [self.codec.symbols[index] for index in hypotheses[0].ids]
+        return Look(image, words, weights[:, : height * width].reshape(-1, height, width))
+
+    def read(self, path: str) -> Tensor:
+        """What stands at `path`, as the model's kind of data; DataError naming it where it cannot be read."""
+        if self._data.kind == "images":
+            return read_image(path, self._data.shape())
+        if self._data.kind == "clips":
+            return read_frames(frame_files(path), self._data.shape())
+        file, mark, name = path.rpartition("#")
+        if not mark or Path(file).suffix.lower() == ".npy":
+            raise DataError(f"{path}: expected FILE#NAME, features of that name in an .npz or .safetensors file")
+        features = FeatureFile(file)
+        if name not in features.names:
+            raise DataError(f"{file}: no array named {name!r}; it has {', '.join(features.names[:3])}, ...")
+        return features.read(name)
+
+    def _find(self, pictures: list[Tensor], best: int) -> list[Any]:
+        """The hypotheses of each picture, or of each frame."""
+        source = View(self._collate(pictures))
+        count = sum(len(clip) for clip in pictures) if self._data.each_frame else len(pictures)
+        limits = torch.full((count,), self._data.longest + 1)
+        search = Search(
+            best=best,
+            beam=max(self._search.beam, best),
+            alpha=self._search.alpha,
+            coverage=self._search.coverage,
+        )
+        return find(self.model, source, self.codec, limits, search)
