@@ -28,6 +28,9 @@ MAX_PIXELS = 25_000_000
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Names that a folder of images is searched for, in small or capital letters."""
 
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+"""The first bytes of a PNG and of a JPEG file."""
+
 Fit = Literal["crop", "stretch", "pad"]
 
 
@@ -81,6 +84,8 @@ def _decode(content: bytes, path: str | Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}; expected at most {MAX_PIXELS:,} pixels; scale it down") from error
     except UnidentifiedImageError as error:
+        if content.startswith(SIGNATURES):
+            raise DataError(f"{path}: a damaged image: its header cannot be read; replace it") from error
         raise DataError(
             f"{path}: not a JPEG or PNG image, whatever its name says (it begins with {content[:8]!r}); convert "
             f"it, or leave it out"

@@ -12,6 +12,8 @@ Arrays are read without pickle. What is read is kept, up to KEPT bytes.
 
 import hashlib
 import re
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,7 +153,8 @@ class FeatureFile(Pictures):
 
     def _checked(self, name: str) -> Tensor:
         """(S, F) float32, finite, with S and F of at least one."""
-        values = _array(self._arrays[name], self.place, name)
+        held = self._arrays[name]
+        values = _array(self.place, name) if held is None else held
         if values.dtype.kind != "f" or values.ndim not in (1, 2) or not values.size:
             raise DataError(
                 f"{self.place}: {name!r} is {values.dtype} of shape {values.shape}, expected floats (regions or "
@@ -214,17 +217,19 @@ def _digest(place: str, files: Sequence[Path]) -> dict[str, Any]:
 
 
 def _open_arrays(path: Path, order: Sequence[str]) -> dict[str, Any]:
-    """name -> an array, or what `_array` makes one of when it is asked for."""
+    """name -> an array, or None where it is read from the file when it is asked for."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; check the name")
+    kind = path.suffix.lower()
     try:
-        if path.suffix.lower() == ".safetensors":
-            file = safe_open(path, framework="numpy")
-            return {name: (file, name) for name in file.keys()}  # noqa: SIM118 - no dict
-        loaded = np.load(path, mmap_mode="r") if path.suffix.lower() == ".npy" else np.load(path)
-        if path.suffix.lower() == ".npz":
-            return {name: (loaded, name) for name in loaded.files}
-    except (OSError, ValueError, EOFError, SafetensorError) as error:
+        if kind == ".safetensors":
+            with safe_open(path, framework="numpy") as file:
+                return dict.fromkeys(file.keys())
+        if kind == ".npz":
+            with np.load(path) as file:
+                return dict.fromkeys(file.files)
+        loaded = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
         raise DataError(f"{path}: cannot be read as arrays: {error}") from error
     if loaded.ndim not in (2, 3) or len(loaded) != len(order):
         raise DataError(
@@ -234,12 +239,13 @@ def _open_arrays(path: Path, order: Sequence[str]) -> dict[str, Any]:
     return dict(zip(order, loaded, strict=True))
 
 
-def _array(found: Any, place: str, name: str) -> np.ndarray:
-    """An array, loaded now where it was not."""
-    if isinstance(found, np.ndarray):
-        return found
-    file, key = found
+def _array(path: str, name: str) -> np.ndarray:
+    """One array of a file that has them by name."""
     try:
-        return file.get_tensor(key) if hasattr(file, "get_tensor") else file[key]
-    except (OSError, ValueError, EOFError, SafetensorError) as error:
-        raise DataError(f"{place}: {name!r} cannot be read: {error}") from error
+        if Path(path).suffix.lower() == ".npz":
+            with np.load(path) as file:
+                return file[name]
+        with safe_open(path, framework="numpy") as file:
+            return file.get_tensor(name)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
+        raise DataError(f"{path}: {name!r} cannot be read: {error}") from error
