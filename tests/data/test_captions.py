@@ -17,7 +17,7 @@ def write(path: Path, text: str | bytes) -> Path:
 def test_two_columns(tmp_path: Path) -> None:
     captions, document = read_captions(write(tmp_path / "c.tsv", "a.jpg\tA dog .\nb.png\tTwo cats\r\n"))
     assert captions == [Caption("a.jpg", "A dog .", 1), Caption("b.png", "Two cats", 2)]
-    assert document.size == 32
+    assert document.size == 30
 
 
 def test_a_header_says_which_columns(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_form_of_flickr_in_gzip(tmp_path: Path) -> None:
         ("a.jpg\t" + "x" * 1001 + "\n", "line 1: a caption of 1,001 characters, expected at most 1,000"),
         ("", "the file is empty"),
         (b"a.jpg\tx\nb.jpg\t\xff\n", "line 2: byte 0xff at offset 14 is not UTF-8"),
-        (gzip.compress(b"a.jpg\tx\n")[:-6], "gzip"),
+        (gzip.compress(b"a.jpg\tx\n")[:-6], "the gzip file is damaged"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str | bytes, told: str) -> None:

@@ -40,5 +40,5 @@ def test_a_bad_file_is_named(tmp_path: Path, content: bytes, told: str) -> None:
 
 def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(GOOD)[:-9])
-    with pytest.raises(DataError, match="damaged gzip"):
+    with pytest.raises(DataError, match="the gzip file is damaged"):
         read_idx(tmp_path / "a.gz", 2)

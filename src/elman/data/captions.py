@@ -9,18 +9,16 @@ Captions stand in a text file, gzip or not, in one of three forms:
 The pictures are whatever can be asked for by name (elman.data.pictures).
 """
 
-import gzip
 import hashlib
 import re
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from elman.data.pairs import unpack
 from elman.data.text import Document, read_bytes
 from elman.errors import DataError
 
-MAX_BYTES = 1 << 30
 NUMBERED = re.compile(r"(.+)#\d+")
 SHOWN = 3
 """Names told in a message; of the others only the count."""
@@ -160,16 +158,9 @@ def _read_text(path: str | Path) -> Document:
     """The text in a file, gzip or not; the digest is of the file as it is."""
     content = read_bytes(path)
     size, digest = len(content), hashlib.sha256(content).hexdigest()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            with gzip.open(Path(path)) as file:
-                content = file.read(MAX_BYTES + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: damaged gzip data: {error}; fetch the file again") from error
+    content = unpack(content, path)
     if not content:
         raise DataError(f"{path}: the file is empty; expected text")
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path}: more than {MAX_BYTES:,} bytes; split it")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

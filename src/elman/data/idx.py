@@ -6,19 +6,17 @@ LeCun, Cortes and Burges, "The MNIST database of handwritten digits", 1998. TYPE
 that is read; a name that ends in .gz is of a file compressed by gzip.
 """
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from elman.data.pairs import unpack
 from elman.data.text import read_bytes
 from elman.errors import DataError
 
 UNSIGNED_BYTE = 8
-MAX_BYTES = 1 << 30
 
 
 def read_idx(path: str | Path, axes: int) -> Tensor:
@@ -26,15 +24,7 @@ def read_idx(path: str | Path, axes: int) -> Tensor:
 
     Raises DataError naming the file where it is missing, damaged, of another type or shape, or over 1 GiB.
     """
-    content = read_bytes(path)
-    if str(path).endswith(".gz"):
-        try:
-            with gzip.open(Path(path)) as file:
-                content = file.read(MAX_BYTES + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: damaged gzip data: {error}; fetch the file again") from error
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path}: more than {MAX_BYTES:,} bytes; that is no set of digits")
+    content = unpack(read_bytes(path), path)
     if len(content) < 4 or content[:2] != b"\0\0":
         raise DataError(f"{path}: not an idx file: it begins with {content[:4]!r}, expected two zero bytes")
     if content[2] != UNSIGNED_BYTE:

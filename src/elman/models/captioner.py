@@ -202,8 +202,10 @@ class Captioner(EncoderDecoder):
         else:
             regions = self._features(pictures)
         mask = regions.mask[:, :, None]
-        summary = (regions.data * mask).sum(0) / regions.lengths[:, None].clamp(min=1)
-        return regions, summary
+        mean = (regions.data * mask).sum(0) / regions.lengths[:, None].clamp(min=1)
+        if not self.attends or self.frames is not None:
+            return regions, mean
+        return regions, mean + regions.data.masked_fill(~mask, -torch.inf).amax(0)
 
     def _features(self, pictures: Tensor | Padded) -> Padded:
         if not isinstance(pictures, Padded) or pictures.data.dim() != 3 or self.adapt is None:

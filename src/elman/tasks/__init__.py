@@ -2,12 +2,14 @@
 
 from elman.errors import ConfigError
 from elman.tasks.base import Task
+from elman.tasks.captioning import CaptioningTask
 from elman.tasks.language_model import LanguageModelTask
 from elman.tasks.translation import TranslationTask
 
 TASKS: dict[str, type[Task]] = {
     LanguageModelTask.name: LanguageModelTask,
     TranslationTask.name: TranslationTask,
+    CaptioningTask.name: CaptioningTask,
 }
 
 

@@ -67,9 +67,11 @@ class CaptionPredictor(Predictor):
         image = self.read(path)
         (hypotheses,) = self._find([image], 1)
         height, width = self.model.encoder.grid(*image.shape[1:])
-        weights = hypotheses[0].attention
-        assert weights is not None
-        words = [self.codec.symbols[index] for index in hypotheses[0].ids]
+        ids = torch.tensor(hypotheses[0].ids)
+        inputs = torch.cat([torch.tensor([self.codec.begin]), ids[:-1]])[:, None]
+        with torch.no_grad():
+            weights = self.model.taught(View(self._collate([image])), inputs, torch.tensor([len(ids)]))[1][:, 0]
+        words = [self.codec.symbols[index] for index in ids]
         return Look(image, words, weights[:, : height * width].reshape(-1, height, width))
 
     def read(self, path: str) -> Tensor:
