@@ -31,7 +31,7 @@ from elman.cells.decoder import AttentionCell
 from elman.errors import ConfigError, ShapeError
 from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
 from elman.models.image_encoder import ImageEncoder
-from elman.padded import Padded
+from elman.padded import Padded, length_mask
 from elman.scan import scan
 from elman.tokens import Tokens
 
@@ -157,15 +157,20 @@ class Captioner(EncoderDecoder):
         return Seen(dropped, torch.cat([summary, self.blank[None]]), torch.where(about < 0, count, about))
 
     def forward(self, source: View, inputs: Tensor, lengths: Tensor) -> Taught:
-        logits, weights = self.taught(source, inputs, lengths)
+        seen = self.encode(source)
+        logits, weights = self._taught(seen, inputs, lengths)
         if not self.doubly_stochastic:
             return Taught(logits)
-        looked = torch.where(torch.arange(len(inputs))[:, None, None] < lengths[:, None], weights, 0.0).sum(0)
-        return Taught(logits, self.doubly_stochastic * (1 - looked).square().sum(1).mean())
+        places = seen.regions.lengths[seen.about]
+        inside = length_mask(places, len(seen.regions.data)).T
+        missing = torch.where(inside, (1 - weights.sum(0)).square(), 0)
+        return Taught(logits, self.doubly_stochastic * missing.sum(1).mean())
 
     def taught(self, source: View, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`: logits (P, V), and the weights (T, n, S) of every word."""
-        seen = self.encode(source)
+        """As `forward`: logits (P, V), and the weights (T, n, S) of every word, zero past its sentence's end."""
+        return self._taught(self.encode(source), inputs, lengths)
+
+    def _taught(self, seen: Seen, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         if inputs.shape[1] != len(seen.about):
             raise ShapeError(f"Captioner: {inputs.shape[1]} sentences, the view is of {len(seen.about)}")
         cell = self.decoder.bind(seen.regions.data, seen.regions.lengths).rows(seen.about)
