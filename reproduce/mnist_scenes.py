@@ -99,7 +99,7 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
         found = [hypotheses[0].ids for hypotheses in find(model, view, codec, limits, task.search())]
         inputs = Padded.of([torch.tensor([codec.begin, *ids[:-1]]) for ids in found])
         with torch.no_grad():
-            weights = model.taught(view, inputs.data, inputs.lengths)[1]
+            weights = model.taught(view, inputs.data, inputs.lengths).weights
         for row, (name, ids) in enumerate(zip(part, found, strict=True)):
             told = [codec.symbols[index] for index in ids]
             places = [place for place, word in enumerate(told) if word in WORDS]

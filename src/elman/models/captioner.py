@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from elman import counter
 from elman.attention import ATTENTIONS, Attention
+from elman.attention.penalties import doubly_stochastic
 from elman.cells import CELLS, Cell, State, map_state
 from elman.cells.decoder import AttentionCell
 from elman.errors import ConfigError, ShapeError
@@ -59,6 +60,17 @@ class Seen(NamedTuple):
     regions: Padded
     summary: Tensor
     about: Tensor
+
+
+class Words(NamedTuple):
+    """What teacher forcing gives: logits (P, V), where each word was looked at (T, n, S), zero past its
+    sentence's end, over how many places (n,), and what a hard attention chose (T, n), or None.
+    """
+
+    logits: Tensor
+    weights: Tensor
+    places: Tensor
+    choices: Tensor | None
 
 
 class CaptionState(NamedTuple):
@@ -157,29 +169,27 @@ class Captioner(EncoderDecoder):
         return Seen(dropped, torch.cat([summary, self.blank[None]]), torch.where(about < 0, count, about))
 
     def forward(self, source: View, inputs: Tensor, lengths: Tensor) -> Taught:
+        told = self.taught(source, inputs, lengths)
+        return Taught(told.logits, self.penalty(told))
+
+    def taught(self, source: View, inputs: Tensor, lengths: Tensor) -> Words:
+        """As `forward`, with where it looked."""
         seen = self.encode(source)
-        logits, weights = self._taught(seen, inputs, lengths)
-        if not self.doubly_stochastic:
-            return Taught(logits)
-        places = seen.regions.lengths[seen.about]
-        inside = length_mask(places, len(seen.regions.data)).T
-        missing = torch.where(inside, (1 - weights.sum(0)).square(), 0)
-        return Taught(logits, self.doubly_stochastic * missing.sum(1).mean())
-
-    def taught(self, source: View, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`: logits (P, V), and the weights (T, n, S) of every word, zero past its sentence's end."""
-        return self._taught(self.encode(source), inputs, lengths)
-
-    def _taught(self, seen: Seen, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         if inputs.shape[1] != len(seen.about):
             raise ShapeError(f"Captioner: {inputs.shape[1]} sentences, the view is of {len(seen.about)}")
         cell = self.decoder.bind(seen.regions.data, seen.regions.lengths).rows(seen.about)
         table = self._drop(self.embedding.weight[None], 1)[0]
         outputs, _, records = scan(
-            cell, Tokens(inputs, table), self._start(cell, seen), lengths=lengths, record=("attention",)
+            cell, Tokens(inputs, table), self._start(cell, seen), lengths=lengths, record=cell.records
         )
-        inside = Padded(inputs, lengths).mask
-        return self.head(self._drop(outputs, 2)[inside]), records["attention"]
+        logits = self.head(self._drop(outputs, 2)[length_mask(lengths, len(inputs))])
+        return Words(logits, records["attention"], seen.regions.lengths[seen.about], records.get("choice"))
+
+    def penalty(self, told: Words) -> Tensor | None:
+        """The doubly stochastic regularisation, where there is one."""
+        if not self.doubly_stochastic:
+            return None
+        return self.doubly_stochastic * doubly_stochastic(told.weights, told.places) / len(told.places)
 
     def start(self, encoded: Seen) -> tuple[Step, State]:
         cell = self.decoder.bind(encoded.regions.data, encoded.regions.lengths)
@@ -194,6 +204,9 @@ class Captioner(EncoderDecoder):
             return self.head(output), CaptionState(cells, state.about, record["attention"])
 
         return step, state
+
+    def places(self, encoded: Seen) -> Tensor:
+        return encoded.regions.lengths[encoded.about]
 
     def attention(self, state: CaptionState) -> Tensor | None:
         return state.weights if self.attends else None

@@ -70,7 +70,7 @@ class CaptionPredictor(Predictor):
         ids = torch.tensor(hypotheses[0].ids)
         inputs = torch.cat([torch.tensor([self.codec.begin]), ids[:-1]])[:, None]
         with torch.no_grad():
-            weights = self.model.taught(View(self._collate([image])), inputs, torch.tensor([len(ids)]))[1][:, 0]
+            weights = self.model.taught(View(self._collate([image])), inputs, torch.tensor([len(ids)])).weights[:, 0]
         words = [self.codec.symbols[index] for index in ids]
         return Look(image, words, weights[:, : height * width].reshape(-1, height, width))
 

@@ -112,9 +112,12 @@ class CaptionModelSettings(Settings):
 class CaptionTrainSettings(TrainSettings):
     """Training on batches of pictures."""
 
+    batch: int = Field(32, ge=1, description="pictures learnt from at once")
     captions: int = Field(2, ge=1, description="of each picture in a batch, drawn anew each time")
     texts: int = Field(0, ge=0, description="captions without their picture in a batch (data.missing=text)")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="part of a target given to all symbols alike")
+    entropy: float = Field(0.01, ge=0, description="attention hard: weight of the entropy of where it looks")
+    baseline: float = Field(0.9, ge=0, lt=1, description="attention hard: part of the moving average kept")
 
 
 class CaptioningConfig(Settings):
