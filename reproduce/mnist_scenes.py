@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "data.augmentation": {"shift": 0.03},
     "model.encoder_options": {"widths": [32, 64, 128], "blocks": [1, 1, 1]},
     "model.hidden": 192, "model.embedding": 64,
-    "train.batch": 32, "train.captions": 2, "train.learning_rate": 2e-3, "train.updates": 4500,
+    "train.batch": 32, "train.captions": 2, "train.learning_rate": 2e-3, "train.updates": 5000,
     "train.betas": [0.9, 0.98], "train.clip_norm": 1.0, "train.evaluate_every": 500, "train.save_every": 500,
     "written": 200, "search.beam": 1,
 }  # fmt: skip

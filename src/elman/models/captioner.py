@@ -18,7 +18,6 @@ Shapes: N pictures, S regions of M features, n sentences, T time, V vocabulary; 
 (N, C, height, width), of features Padded (S, N, F), or of clips Padded (T, N, C, height, width).
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple, final
 
 import torch
@@ -141,7 +140,7 @@ class Captioner(EncoderDecoder):
         inner = CELLS[cell](embedding, hidden)
         self.decoder = AttentionCell([inner], _attention(attention, hidden, size, attention_options), order=order)
         self.head = nn.Linear(self.decoder.output_size, vocabulary)
-        self.begin = nn.ModuleList(nn.Linear(size, part) for part in self._state_sizes(size))
+        self.begin = nn.ModuleList(nn.Linear(size, part) for part in self._state_sizes())
         self.reseed(0)
 
     def reseed(self, seed: int) -> None:
@@ -220,10 +219,7 @@ class Captioner(EncoderDecoder):
         else:
             regions = self._features(pictures)
         mask = regions.mask[:, :, None]
-        mean = (regions.data * mask).sum(0) / regions.lengths[:, None].clamp(min=1)
-        if not self.attends or self.frames is not None:
-            return regions, mean
-        return regions, mean + regions.data.masked_fill(~mask, -torch.inf).amax(0)
+        return regions, (regions.data * mask).sum(0) / regions.lengths[:, None].clamp(min=1)
 
     def _features(self, pictures: Tensor | Padded) -> Padded:
         if not isinstance(pictures, Padded) or pictures.data.dim() != 3 or self.adapt is None:
@@ -271,12 +267,13 @@ class Captioner(EncoderDecoder):
         cells, carried = map_state(lambda part: torch.tanh(next(parts)(summary)), (fresh.cells, fresh.carried))
         return fresh._replace(cells=cells, carried=carried)
 
-    def _state_sizes(self, size: int) -> Iterator[int]:
-        """The sizes of the parts of the decoder's state that the summary begins."""
-        fresh = self.decoder.bind(self.blank.detach().expand(1, 1, size)).initial_state(1)
+    def _state_sizes(self) -> list[int]:
+        """The sizes of the parts of the decoder's state that the summary begins: those of its cells, and a."""
         found: list[int] = []
-        map_state(lambda part: (found.append(part.shape[1]), part)[1], (fresh.cells, fresh.carried))
-        return iter(found)
+        for cell in self.decoder.cells:
+            map_state(lambda part: (found.append(part.shape[1]), part)[1], cell.initial_state(1))
+        carried = self.decoder.output_size if self.decoder.order == "luong" else self.decoder.query_size
+        return [*found, carried]
 
     def _drop(self, values: Tensor, place: int) -> Tensor:
         """Dropout of what stands at that place, in training."""

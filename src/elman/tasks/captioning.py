@@ -147,6 +147,7 @@ class CaptioningTask(Task):
         paired = read.paired
         left = [f"{paired.missing:,} images that captions name are missing"] if paired.missing else []
         left += [f"{paired.uncaptioned:,} images have no caption"] if paired.uncaptioned else []
+        left += [f"{read.unreadable:,} pictures cannot be read"] if read.unreadable else []
         told = sum(len(item.sentences) for item in training)
         described = (
             f"{len(training):,} pictures with {told:,} captions for training, {len(valid):,} for validation"

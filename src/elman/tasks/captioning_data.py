@@ -8,7 +8,7 @@ Shapes: as in elman.models.captioner.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
 
 import torch
@@ -60,6 +60,7 @@ class Read:
 
     pictures: Pictures
     paired: Paired
+    unreadable: int
     captions_path: str
     files: list[dict[str, Any]]
 
@@ -112,7 +113,24 @@ def read_pictures(data: CaptionDataSettings, files: Sequence[str], only: str | N
         uncaptioned = "skip"
         remembered.append(list_document.to_json())
     paired = pair(captions, known, files[1], files[0], missing=data.missing, uncaptioned=uncaptioned)
-    return Read(pictures, paired, files[1], remembered)
+    kept, unreadable = _readable(data, pictures, paired)
+    return Read(pictures, replace(paired, images=kept), unreadable, files[1], remembered)
+
+
+def _readable(data: CaptionDataSettings, pictures: Pictures, paired: Paired) -> tuple[tuple[Described, ...], int]:
+    """Every picture is read before anything is learnt; those that cannot be are refused, or left out, counted."""
+    bad: set[str] = set()
+    for name in dict.fromkeys(_whole(one.image, data) for one in paired.images):
+        try:
+            pictures.read(name)
+        except DataError:
+            if data.unreadable == "error":
+                raise
+            bad.add(name)
+    kept = tuple(one for one in paired.images if _whole(one.image, data) not in bad)
+    if not kept:
+        raise DataError(f"{pictures.place}: none of its {len(bad)} pictures can be read")
+    return kept, len(bad)
 
 
 def _open(data: CaptionDataSettings, path: str, order: list[str]) -> Pictures:

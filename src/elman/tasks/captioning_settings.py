@@ -54,6 +54,9 @@ class CaptionDataSettings(Settings):
         "error", description="captions whose image is not there: refused, left out, or learnt from as text"
     )
     uncaptioned: Literal["error", "skip"] = Field("error", description="images without a caption")
+    unreadable: Literal["error", "skip"] = Field(
+        "error", description="pictures that are damaged, huge, or none: refused, or left out and counted"
+    )
     valid_fraction: float = Field(0.05, ge=0, lt=1, description="the last part of the images, for validation")
     valid_lists: tuple[str, ...] = Field((), description="files of names for validation, in its place")
     held_lists: tuple[str, ...] = Field((), description="files of names that training never sees")
