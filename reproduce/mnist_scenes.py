@@ -9,9 +9,9 @@ combinations that are not held; test scenes digits of t10k in held combinations 
 digit nor a combination of the test was seen in training (elman.data.scenes).
 
 Exact: the digits named, in order, are those of the scene. Attention mass, of the words that name a digit in
-captions whose sequence is exact: the share of the weight that lies on regions whose square of pixels meets the
-box of the digit named; as a bar to it, the same share of an attention that is equal everywhere. Strict mass
-counts of each region only the part of its square that lies inside the box.
+captions whose sequence is exact: the share of the weight that lies on regions whose square of pixels meets
+the box of the digit named; as a bar to it, the same share of an attention that is equal everywhere. Strict
+mass counts of each region only the part of its square that lies inside the box.
 """
 
 import argparse
@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from elman import load
+from elman.data.images import read_image
 from elman.data.scenes import PHRASINGS, SIDE, WORDS, Box, draw_scene, read_digits
-from elman.models.captioner import View
+from elman.models.captioner import Captioner, View
 from elman.padded import Padded
 from elman.predict import load_model
 from elman.tasks.captioning import CaptioningTask
@@ -34,7 +34,11 @@ from elman.tasks.sequence_search import find
 from elman.train import train
 
 TRAIN, VALID, TEST = 24_000, 500, 2_000
-PARTS = {"train": ("train5k", 1, TRAIN, False), "valid": ("train5k", 2, VALID, False), "test": ("t10k", 3, TEST, True)}
+PARTS = {
+    "train": ("train5k", 1, TRAIN, False),
+    "valid": ("train5k", 2, VALID, False),
+    "test": ("t10k", 3, TEST, True),
+}
 
 SETTINGS: dict[str, Any] = {
     "data.height": SIDE, "data.width": SIDE, "data.grey": True, "data.normalisation": "dark",
@@ -84,16 +88,18 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
     """The figures of one run on the test scenes."""
     _, task, model = load_model(run)
     assert isinstance(task, CaptioningTask)
+    assert isinstance(model, Captioner)
+    assert model.encoder is not None
+    grid = model.encoder.grid(SIDE, SIDE)
     boxes = json.loads((folder / "boxes.json").read_text())
     names = (folder / "test.txt").read_text().split()
-    predictor = load(run)
     collate, codec = Collator(task.config.data), task.codec
     exact = words = right = 0
     masses: list[tuple[float, float, float]] = []
     by_count: dict[int, list[bool]] = {}
     for first in range(0, len(names), 100):
         part = names[first : first + 100]
-        images = [predictor.read(str(folder / "images" / name)) for name in part]
+        images = [read_image(folder / "images" / name, task.config.data.shape()) for name in part]
         view = View(collate(images))
         limits = torch.full((len(part),), task.config.data.longest + 1)
         found = [hypotheses[0].ids for hypotheses in find(model, view, codec, limits, task.search())]
@@ -111,8 +117,8 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
             words += len(wanted)
             right += sum(a == b for a, b in zip(said, wanted, strict=False))
             if same and model.attends:
-                grid = model.encoder.grid(SIDE, SIDE)
-                for place, (_, *box) in zip(places, boxes[name], strict=True):
+                for place, (_, top, left, bottom, right) in zip(places, boxes[name], strict=True):
+                    box = (top, left, bottom, right)
                     seen = weights[place, row, : grid[0] * grid[1]].reshape(grid)
                     even = torch.full(grid, 1 / (grid[0] * grid[1]))
                     masses.append((share(seen, box, False), share(seen, box, True), share(even, box, False)))

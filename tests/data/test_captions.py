@@ -27,7 +27,10 @@ def test_a_header_says_which_columns(tmp_path: Path) -> None:
 
 def test_the_form_of_flickr_in_gzip(tmp_path: Path) -> None:
     path = write(tmp_path / "c.gz", gzip.compress(b"a.jpg#0\tA dog .\na.jpg#1\tA hound .\n"))
-    assert [(c.image, c.text) for c in read_captions(path)[0]] == [("a.jpg", "A dog ."), ("a.jpg", "A hound .")]
+    assert [(c.image, c.text) for c in read_captions(path)[0]] == [
+        ("a.jpg", "A dog ."),
+        ("a.jpg", "A hound ."),
+    ]
 
 
 @pytest.mark.parametrize(

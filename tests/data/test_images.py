@@ -65,7 +65,9 @@ def test_crop_keeps_the_middle_and_stretch_keeps_all(tmp_path: Path) -> None:
     array[:, 10:20] = 255
     Image.fromarray(array).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png", ImageShape(10, 10, 1)).min() == 255
-    assert read_image(tmp_path / "a.png", ImageShape(10, 30, 1, "stretch")).float().mean() == pytest.approx(85)
+    assert read_image(tmp_path / "a.png", ImageShape(10, 30, 1, "stretch")).float().mean() == pytest.approx(
+        85
+    )
 
 
 def test_sixteen_bits_are_scaled_and_transparency_is_white(tmp_path: Path) -> None:

@@ -132,9 +132,7 @@ def idx(tensor: torch.Tensor) -> bytes:
         (torch.zeros(2, 28, 28), torch.tensor([1, 2]), "no digit 0, 3"),
     ],
 )
-def test_bad_digits_are_named(
-    tmp_path: Path, images: torch.Tensor, labels: torch.Tensor, told: str
-) -> None:
+def test_bad_digits_are_named(tmp_path: Path, images: torch.Tensor, labels: torch.Tensor, told: str) -> None:
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(images.to(torch.uint8)))
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(labels.to(torch.uint8)))
     with pytest.raises(DataError, match=told) as caught:

@@ -17,7 +17,15 @@ CANDIDATES = ["a dog runs on grass", "two kids play in the the the water", "a do
 
 
 def test_words() -> None:
-    assert words("The man's T-shirt is RED , 2 stripes .") == ["the", "man's", "t-shirt", "is", "red", "2", "stripes"]
+    assert words("The man's T-shirt is RED , 2 stripes .") == [
+        "the",
+        "man's",
+        "t-shirt",
+        "is",
+        "red",
+        "2",
+        "stripes",
+    ]
 
 
 def cider_by_formula(candidate: str, group: list[str], corpus: list[list[str]], clipped: bool) -> float:
@@ -67,7 +75,10 @@ def test_cider_by_its_formula(clipped: bool) -> None:
 
 
 def test_limits_of_cider() -> None:
-    same = [[text] for text in ("a red ball in the tall grass", "two old men sit by a river", "snow falls on it all")]
+    same = [
+        [text]
+        for text in ("a red ball in the tall grass", "two old men sit by a river", "snow falls on it all")
+    ]
     told = [group[0] for group in same]
     assert cider(same, told) == pytest.approx([10, 10, 10])
     assert cider_d(same, told) == pytest.approx([10, 10, 10])

@@ -163,7 +163,9 @@ def test_gradients_by_differences(kind: str) -> None:
         unused = name == "blank"  # there is no sentence without a picture in this batch
         assert unused or parameter.grad is not None, name
     slope = sum(
-        float((p.grad * d).sum()) for p, d in zip(model.parameters(), direction, strict=True) if p.grad is not None
+        float((p.grad * d).sum())
+        for p, d in zip(model.parameters(), direction, strict=True)
+        if p.grad is not None
     )
     values, step = [], 1e-6
     for side in (1, -2):
@@ -189,7 +191,9 @@ def test_dropout_is_of_training_and_of_its_seed() -> None:
     model = make(dropout_regions=0.5, dropout_embedding=0.5, dropout_output=0.5).float()
     source, inputs, lengths = pictures("images").float(), torch.ones(2, 3).long(), torch.tensor([2, 2, 2])  # pyrefly: ignore
     model.eval()
-    assert torch.equal(model(View(source), inputs, lengths).logits, model(View(source), inputs, lengths).logits)
+    assert torch.equal(
+        model(View(source), inputs, lengths).logits, model(View(source), inputs, lengths).logits
+    )
     model.train()
     seen = []
     for seed in (1, 1, 2):
@@ -213,7 +217,7 @@ def test_dropout_is_of_training_and_of_its_seed() -> None:
 )
 def test_settings_that_do_not_go_together(options: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        make(**options)
+        make(**options)  # pyrefly: ignore
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,9 @@ def test_coordinates_by_the_formula() -> None:
 )
 def test_stages_that_do_not_fit(options: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(ConfigError, match="as many blocks as widths"):
-        ResNet(3, **options)
+        ResNet(3, **options)  # pyrefly: ignore
     with pytest.raises(ConfigError, match="as many blocks as widths"):
-        ConvNeXt(3, **options)
+        ConvNeXt(3, **options)  # pyrefly: ignore
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 2, 3, 16), (2, 16, 16)])

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_oracles import Published, published
 from safetensors.torch import save_file
 
 from elman.errors import DataError
 from elman.models.image_encoder import ConvNeXt, ResNet
 from elman.models.image_weights import load_encoder, save_encoder
+from image_oracles import Published, published
 
 
 def write(path: Path, model: torch.nn.Module, **changed: torch.Tensor | None) -> Path:

@@ -150,7 +150,7 @@ def test_clips_are_described_whole_or_frame_by_frame(tmp_path: Path, each_frame:
     rows = elman.load(tmp_path / "run").predict([str(files[0] / "c1")])
     assert [row.get("frame") for row in rows] == ([1, 2, 3] if each_frame else [None])
     task = load_model(tmp_path / "run")[1]
-    read, training, valid, _ = task.loaded()  # pyrefly: ignore
+    _, training, valid, _ = task.loaded()  # pyrefly: ignore
     assert len(training) == 5
     assert len(valid) == 1
     assert [s.frame for s in training[1].sentences] == ([0, 1, 2] if each_frame else [0])
@@ -256,7 +256,11 @@ def test_bad_pictures_are_left_out_where_that_is_asked_for(tmp_path: Path) -> No
     train("captioning", [images, captions], tmp_path / "run", SETTINGS | skip | {"train.updates": 1})
     described = load_model(tmp_path / "run")[1].examples().describe()
     assert "5 pictures with 10 captions for training, 1 for validation" in described
-    for told in ("1 images that captions name are missing", "1 images have no caption", "1 pictures cannot be read"):
+    for told in (
+        "1 images that captions name are missing",
+        "1 images have no caption",
+        "1 pictures cannot be read",
+    ):
         assert told in described
 
 

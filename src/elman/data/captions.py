@@ -67,7 +67,9 @@ def read_captions(path: str | Path, longest: int = 1000) -> tuple[list[Caption],
     if "image" in header or "caption" in header:
         for name in ("image", "caption"):
             if header.count(name) != 1:
-                raise DataError(f"{path}: line 1: expected one column named {name!r}, got {', '.join(header)}")
+                raise DataError(
+                    f"{path}: line 1: expected one column named {name!r}, got {', '.join(header)}"
+                )
         image_column, caption_column = header.index("image"), header.index("caption")
         columns, first = len(header), 2
     found: list[Caption] = []
@@ -145,8 +147,8 @@ def pair(
     if bare and uncaptioned == "error":
         more = f" and {len(bare) - SHOWN} more" if len(bare) > SHOWN else ""
         raise DataError(
-            f"{pictures}: no caption in {place} for {', '.join(map(repr, bare[:SHOWN]))}{more}; add captions, or "
-            f"set data.uncaptioned=skip"
+            f"{pictures}: no caption in {place} for {', '.join(map(repr, bare[:SHOWN]))}{more}; add "
+            f"captions, or set data.uncaptioned=skip"
         )
     if not by_image:
         raise DataError(f"{place}: none of its {len(absent)} images is in {pictures}; check the folder")
@@ -166,7 +168,7 @@ def _read_text(path: str | Path) -> Document:
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}: line {row}: byte {content[error.start]:#04x} at offset {error.start} is not UTF-8; convert "
-            f"the file"
+            f"{path}: line {row}: byte {content[error.start]:#04x} at offset {error.start} is not UTF-8; "
+            f"convert the file"
         ) from error
     return Document(str(path), text.removeprefix("\ufeff"), digest, size)

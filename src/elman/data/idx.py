@@ -35,7 +35,7 @@ def read_idx(path: str | Path, axes: int) -> Tensor:
     shape = [int.from_bytes(content[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(axes)]
     if len(content) != start + math.prod(shape):
         raise DataError(
-            f"{path}: {' x '.join(map(str, shape))} values make a file of {start + math.prod(shape):,} bytes, "
-            f"got {len(content):,}; fetch it again"
+            f"{path}: {' x '.join(map(str, shape))} values make a file of {start + math.prod(shape):,} "
+            f"bytes, got {len(content):,}; fetch it again"
         )
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)

@@ -1,11 +1,11 @@
 """Photographs and drawings: JPEG and PNG files to tensors, and every way in which a file may fail to be one.
 
 A file is opened by its content, not its name; its size is read from its header and checked before anything
-is decoded, so that a small file cannot ask for much memory. Turned as its EXIF entry says; what is transparent
-shows white.
+is decoded, so that a small file cannot ask for much memory. Turned as its EXIF entry says; what is
+transparent shows white.
 
-Shapes: C channels (3: red, green, blue; 1: grey), H height, W width. An image is (C, H, W) uint8; a batch that
-a network reads is (N, C, H, W) float32.
+Shapes: C channels (3: red, green, blue; 1: grey), H height, W width. An image is (C, H, W) uint8; a batch
+that a network reads is (N, C, H, W) float32.
 """
 
 import io
@@ -68,7 +68,7 @@ def read_image(path: str | Path, shape: ImageShape | None = None) -> Tensor:
 
 
 def normalise(images: Tensor, mean: float | Tensor = 0.5, deviation: float | Tensor = 0.25) -> Tensor:
-    """(value / 255 - mean) / deviation, as float32; mean and deviation are numbers, or (C, 1, 1) by channel."""
+    """(value / 255 - mean) / deviation, as float32; mean and deviation are numbers, or (C, 1, 1)."""
     return (images.to(torch.float32) / 255 - mean) / deviation
 
 
@@ -87,8 +87,8 @@ def _decode(content: bytes, path: str | Path) -> Image.Image:
         if content.startswith(SIGNATURES):
             raise DataError(f"{path}: a damaged image: its header cannot be read; replace it") from error
         raise DataError(
-            f"{path}: not a JPEG or PNG image, whatever its name says (it begins with {content[:8]!r}); convert "
-            f"it, or leave it out"
+            f"{path}: not a JPEG or PNG image, whatever its name says (it begins with {content[:8]!r}); "
+            f"convert it, or leave it out"
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: a damaged image: {error}; replace it, or leave it out") from error
@@ -97,8 +97,8 @@ def _decode(content: bytes, path: str | Path) -> Image.Image:
         raise DataError(f"{path}: an image of {width} x {height} pixels; expected at least one")
     if width * height > MAX_PIXELS:
         raise DataError(
-            f"{path}: {width} x {height} pixels are {width * height:,}, expected at most {MAX_PIXELS:,}; scale "
-            f"it down"
+            f"{path}: {width} x {height} pixels are {width * height:,}, expected at most {MAX_PIXELS:,}; "
+            f"scale it down"
         )
     try:
         picture.load()

@@ -146,8 +146,8 @@ class FeatureFile(Pictures):
         if values.shape[-1] != self.features:
             first = next(iter(self._arrays))
             raise DataError(
-                f"{self.place}: {name!r} has {values.shape[-1]} features, {first!r} has {self.features}; expected "
-                f"the same of all"
+                f"{self.place}: {name!r} has {values.shape[-1]} features, {first!r} has {self.features}; "
+                f"expected the same of all"
             )
         return values
 
@@ -157,8 +157,8 @@ class FeatureFile(Pictures):
         values = _array(self.place, name) if held is None else held
         if values.dtype.kind != "f" or values.ndim not in (1, 2) or not values.size:
             raise DataError(
-                f"{self.place}: {name!r} is {values.dtype} of shape {values.shape}, expected floats (regions or "
-                f"frames, features)"
+                f"{self.place}: {name!r} is {values.dtype} of shape {values.shape}, expected floats "
+                f"(regions or frames, features)"
             )
         if not np.isfinite(values).all():
             raise DataError(f"{self.place}: {name!r} has a value that is not finite")
@@ -233,8 +233,8 @@ def _open_arrays(path: Path, order: Sequence[str]) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read as arrays: {error}") from error
     if loaded.ndim not in (2, 3) or len(loaded) != len(order):
         raise DataError(
-            f"{path}: an array of shape {loaded.shape}, expected a row for each of the {len(order)} images that "
-            f"the captions name"
+            f"{path}: an array of shape {loaded.shape}, expected a row for each of the {len(order)} images "
+            f"that the captions name"
         )
     return dict(zip(order, loaded, strict=True))
 

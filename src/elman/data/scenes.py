@@ -19,6 +19,7 @@ exclusive.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -87,13 +88,13 @@ class Scene:
         if phrasing != "places":
             raise ConfigError(f"phrasing: expected one of {', '.join(PHRASINGS)}, got {phrasing!r}")
         parts = [names[0]]
-        for before, thing, name in zip(self.things[:-1], self.things[1:], names[1:], strict=True):
+        for (before, thing), name in zip(pairwise(self.things), names[1:], strict=True):
             parts += [_place(before, thing), name]
         return " ".join(parts)
 
 
-def read_digits(folder: str | Path, part: Literal["train5k", "t10k"]) -> Digits:
-    """The MNIST digits in `folder`: PART-images-idx3-ubyte and PART-labels-idx1-ubyte, gzip or not.
+def read_digits(folder: str | Path, part: str) -> Digits:
+    """The digits in `folder`: PART-images-idx3-ubyte and PART-labels-idx1-ubyte, gzip or not; MNIST's t10k.
 
     Raises DataError, naming the file, where one is missing or damaged, or the two do not fit together.
     """
@@ -103,11 +104,13 @@ def read_digits(folder: str | Path, part: Literal["train5k", "t10k"]) -> Digits:
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if len(images) != len(labels) or images.shape[1:] != (28, 28):
         raise DataError(
-            f"{images_path}: {tuple(images.shape)} for {len(labels)} labels in {labels_path.name}, expected as "
-            f"many images, of 28 x 28"
+            f"{images_path}: {tuple(images.shape)} for {len(labels)} labels in {labels_path.name}, expected "
+            f"as many images, of 28 x 28"
         )
     if len(labels) and int(labels.max()) > 9:
-        raise DataError(f"{labels_path}: row {int(labels.argmax()) + 1} is {int(labels.max())}, expected 0 to 9")
+        raise DataError(
+            f"{labels_path}: row {int(labels.argmax()) + 1} is {int(labels.max())}, expected 0 to 9"
+        )
     rows = tuple((labels == digit).nonzero()[:, 0] for digit in range(10))
     if missing := [str(digit) for digit in range(10) if not len(rows[digit])]:
         raise DataError(f"{labels_path}: no digit {', '.join(missing)} among {len(labels)}; expected all ten")
@@ -121,7 +124,7 @@ def is_held(combination: tuple[int, ...]) -> bool:
 
 
 def draw_scene(digits: Digits, seed: int, index: int, *, held: bool = False) -> Scene:
-    """Scene `index` of those that `seed` makes from these digits, of held-out combinations or of the others."""
+    """Scene `index` of those that `seed` makes from these digits, of held combinations or of the others."""
     draws = _Draws(counter.child(seed, index))
     count = draws.integer(FEWEST, MOST)
     combination = tuple(draws.integer(0, 9) for _ in range(count))
@@ -198,7 +201,7 @@ def _lay_out(sizes: list[tuple[int, int]], draws: _Draws) -> list[Box]:
                     boxes.append(box)
                     break
         middles = [(box[1] + box[3]) / 2 for box in boxes]
-        apart = all(later - former >= GAP for former, later in zip(middles[:-1], middles[1:], strict=True))
+        apart = all(later - former >= GAP for former, later in pairwise(middles))
         if len(boxes) == len(sizes) and apart:
             return boxes
 
@@ -223,9 +226,7 @@ def _ground(digits: Digits, boxes: list[Box], draws: _Draws) -> Tensor:
 
 def _touch(one: Box, other: Box) -> bool:
     """Whether less than a pixel lies between two boxes."""
-    return (
-        one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
-    )
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
 def _place(before: Thing, thing: Thing) -> str:

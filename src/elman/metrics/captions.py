@@ -91,7 +91,12 @@ def cider_d(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> l
 
 
 def bootstrap(
-    differences: Callable[[list[int]], float], count: int, *, draws: int = 1000, seed: int = 1, level: float = 0.95
+    differences: Callable[[list[int]], float],
+    count: int,
+    *,
+    draws: int = 1000,
+    seed: int = 1,
+    level: float = 0.95,
 ) -> tuple[float, float]:
     """The interval that holds `level` of a figure over `count` images drawn anew with replacement.
 
@@ -99,7 +104,9 @@ def bootstrap(
     """
     index = torch.arange(count)
     found = sorted(
-        differences((counter.uniform(seed, torch.tensor(draw), index) * count).long().clamp(max=count - 1).tolist())
+        differences(
+            (counter.uniform(seed, torch.tensor(draw), index) * count).long().clamp(max=count - 1).tolist()
+        )
         for draw in range(draws)
     )
     cut = (1 - level) / 2
@@ -110,8 +117,8 @@ def check_captions(references: Sequence[Sequence[str]], candidates: Sequence[str
     """Raises DataError unless there is a candidate for each of one or more images with references."""
     if not candidates or len(candidates) != len(references):
         raise DataError(
-            f"captions: {len(candidates)} candidates for {len(references)} images; expected one for each of at "
-            f"least one"
+            f"captions: {len(candidates)} candidates for {len(references)} images; expected one for each of "
+            f"at least one"
         )
     for row, group in enumerate(references, 1):
         if not group or isinstance(group, str):

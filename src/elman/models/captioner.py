@@ -113,7 +113,9 @@ class Captioner(EncoderDecoder):
         if (encoder is None) == (features is None):
             raise ConfigError("Captioner: expected an encoder of images or the size of features, one of them")
         if each_frame and frames is None:
-            raise ConfigError("Captioner: each_frame describes the frames of clips; give frames, their encoder")
+            raise ConfigError(
+                "Captioner: each_frame describes the frames of clips; give frames, their encoder"
+            )
         if doubly_stochastic and attention is None:
             raise ConfigError("Captioner: doubly_stochastic is about an attention, and there is none")
         if cell not in CELLS:
@@ -131,14 +133,16 @@ class Captioner(EncoderDecoder):
             size = frames.output_size
             if each_frame and size != below:
                 raise ShapeError(
-                    f"Captioner: each_frame attends to regions of {below} features and outputs of {size}; make "
-                    f"them the same"
+                    f"Captioner: each_frame attends to regions of {below} features and outputs of {size}; "
+                    f"make them the same"
                 )
         self.blank = nn.Parameter(torch.zeros(size))
         self.embedding = nn.Embedding(vocabulary, embedding)
         nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
         inner = CELLS[cell](embedding, hidden)
-        self.decoder = AttentionCell([inner], _attention(attention, hidden, size, attention_options), order=order)
+        self.decoder = AttentionCell(
+            [inner], _attention(attention, hidden, size, attention_options), order=order
+        )
         self.head = nn.Linear(self.decoder.output_size, vocabulary)
         self.begin = nn.ModuleList(nn.Linear(size, part) for part in self._state_sizes())
         self.reseed(0)
@@ -153,7 +157,9 @@ class Captioner(EncoderDecoder):
 
         Raises ShapeError for a view of another kind than the model was made for, or a place outside of it.
         """
-        regions, summary = self._clips(source.pictures) if self.frames is not None else self._still(source.pictures)
+        regions, summary = (
+            self._clips(source.pictures) if self.frames is not None else self._still(source.pictures)
+        )
         count = len(summary)
         about = torch.arange(count, device=summary.device) if source.about is None else source.about
         if len(about) and not -1 <= int(about.min()) <= int(about.max()) < count:
@@ -228,7 +234,9 @@ class Captioner(EncoderDecoder):
             raise ShapeError(
                 f"Captioner: expected {self.adapt.in_features} features, got {pictures.data.shape[2]}"
             )
-        data = torch.where(pictures.mask[:, :, None], pictures.data, 0)  # what is past the end may be anything
+        data = torch.where(
+            pictures.mask[:, :, None], pictures.data, 0
+        )  # what is past the end may be anything
         return Padded(torch.relu(self.adapt(data)), pictures.lengths)
 
     def _clips(self, pictures: Tensor | Padded) -> tuple[Padded, Tensor]:
@@ -264,11 +272,13 @@ class Captioner(EncoderDecoder):
         summary = seen.summary[seen.about]
         fresh = cell.initial_state(len(summary))
         parts = iter(self.begin)
-        cells, carried = map_state(lambda part: torch.tanh(next(parts)(summary)), (fresh.cells, fresh.carried))
+        cells, carried = map_state(
+            lambda part: torch.tanh(next(parts)(summary)), (fresh.cells, fresh.carried)
+        )
         return fresh._replace(cells=cells, carried=carried)
 
     def _state_sizes(self) -> list[int]:
-        """The sizes of the parts of the decoder's state that the summary begins: those of its cells, and a."""
+        """The sizes of the parts of the decoder's state that the summary begins: its cells', and a or h."""
         found: list[int] = []
         for cell in self.decoder.cells:
             map_state(lambda part: (found.append(part.shape[1]), part)[1], cell.initial_state(1))

@@ -1,7 +1,7 @@
 """Networks that read an image: a ResNet and a ConvNeXt, small enough to be trained from scratch.
 
 An image becomes S = h w regions of F features each, row by row from the top left, which is what an attention
-looks at; the place of each region is added to it, as a learnt map of sines and cosines of its two coordinates.
+looks at; the place of each region is added to it, as a learnt map of sines and cosines of its coordinates.
 
     ResNet    stem; stages of blocks x + norm(conv(relu(norm(conv(x))))), the first of each at half the
               resolution                                                    He, Zhang, Ren and Sun 2016
@@ -18,6 +18,7 @@ Shapes: N images, C channels in, images (N, C, height, width) float32, maps (N, 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, final
 
 import torch
@@ -175,7 +176,7 @@ class ConvNeXt(ImageEncoder):
         first = nn.Sequential(nn.Conv2d(channels, widths[0], patch, patch), _ChannelNorm(widths[0]))
         between = [
             nn.Sequential(_ChannelNorm(below), nn.Conv2d(below, width, 2, 2))
-            for below, width in zip(widths[:-1], widths[1:], strict=True)
+            for below, width in pairwise(widths)
         ]
         self.downsample_layers = nn.ModuleList([first, *between])
         self.stages = nn.ModuleList(
@@ -237,6 +238,6 @@ def check_stages(widths: Sequence[int], blocks: Sequence[int]) -> None:
     """Raises ConfigError unless there are as many counts of blocks as widths, all at least 1."""
     if not widths or len(widths) != len(blocks) or min((*widths, *blocks)) < 1:
         raise ConfigError(
-            f"image encoder: expected as many blocks as widths, each at least 1, got widths {tuple(widths)} and "
-            f"blocks {tuple(blocks)}"
+            f"image encoder: expected as many blocks as widths, each at least 1, got widths {tuple(widths)} "
+            f"and blocks {tuple(blocks)}"
         )

@@ -47,8 +47,8 @@ def load_encoder(encoder: ImageEncoder, path: str | Path) -> None:
     wanted = set(mine) - (set(PLACE) - set(given))
     if missing := sorted(wanted - set(given)):
         raise DataError(
-            f"{path}: {missing[0]!r} is missing ({len(missing)} of {len(wanted)} in all); expected the weights "
-            f"of a {type(encoder).__name__} of the same stages"
+            f"{path}: {missing[0]!r} is missing ({len(missing)} of {len(wanted)} in all); expected the "
+            f"weights of a {type(encoder).__name__} of the same stages"
         )
     if foreign := sorted(set(given) - wanted):
         raise DataError(f"{path}: {foreign[0]!r} has no place in this {type(encoder).__name__}")
@@ -82,7 +82,7 @@ def _folded(encoder: ImageEncoder, given: dict[str, Tensor], path: str | Path) -
         for name, values in given.items()
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
     }
-    for name in given:
+    for name, mean in given.items():
         if not name.endswith("running_mean"):
             continue
         norm = name.removesuffix("running_mean")
@@ -92,5 +92,5 @@ def _folded(encoder: ImageEncoder, given: dict[str, Tensor], path: str | Path) -
         weight, bias, variance = (given[key].double() for key in needed)
         gain = weight / (variance + EPSILON).sqrt()
         folded[norm + "weight"] = gain.float()
-        folded[norm + "bias"] = (bias - given[name].double() * gain).float()
+        folded[norm + "bias"] = (bias - mean.double() * gain).float()
     return folded

@@ -58,7 +58,11 @@ class CaptioningTask(Task):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def __init__(
-        self, config: CaptioningConfig, codec: SequenceCodec, features: int | None, files: list[dict[str, Any]]
+        self,
+        config: CaptioningConfig,
+        codec: SequenceCodec,
+        features: int | None,
+        files: list[dict[str, Any]],
     ) -> None:
         self.config, self.codec, self.features, self.files = config, codec, features, files
         self._loaded: tuple[Read, list[Item], list[Item], list[Sentence]] | None = None
@@ -72,7 +76,9 @@ class CaptioningTask(Task):
         told = [caption.text for one in training for caption in one.captions]
         told += [caption.text for caption in texts]
         if not training:
-            raise DataError(f"{files[0]}: no picture is left for training; look at the lists and the fraction")
+            raise DataError(
+                f"{files[0]}: no picture is left for training; look at the lists and the fraction"
+            )
         codec = SEQUENCE_CODECS[data.unit].train(told, data.vocabulary, data.lowercase)
         features = read.pictures.features if isinstance(read.pictures, FeatureFile) else None
         remembered = read.files + [document.to_json() for _, document in lists]
@@ -136,8 +142,8 @@ class CaptioningTask(Task):
             for file, found in zip(self.files, now, strict=True):
                 if file["sha256"] != found["sha256"]:
                     raise DataError(
-                        f"{file['path']}: what is there has changed since the run began ({found['size']} bytes "
-                        f"now, {file['size']} then); put the old one back, or begin a new run"
+                        f"{file['path']}: what is there has changed since the run began ({found['size']} "
+                        f"bytes now, {file['size']} then); put the old one back, or begin a new run"
                     )
             self._loaded = self._divide(read, [names for names, _ in lists])
         return self._loaded
@@ -190,7 +196,9 @@ class CaptioningTask(Task):
         sacrebleu()  # missed now, not after the search
         read, items = self.read(files)
         rate = self.rate(model, read, items, lambda part: progress(part * 0.2))
-        written, references = self.write(model, read, items, self.search(), lambda part: progress(0.2 + part * 0.8))
+        written, references = self.write(
+            model, read, items, self.search(), lambda part: progress(0.2 + part * 0.8)
+        )
         scores = caption_scores(references, written)
         bleu = {f"bleu_{n}": value for n, value in enumerate(scores.bleu, 1)}
         return {
@@ -228,7 +236,9 @@ class CaptioningTask(Task):
             told = [sentence.ids for item in part for sentence in item.sentences]
             taught = teaching(told, self.codec.begin, self.codec.end)
             with torch.no_grad():
-                logits = model(View(collate(pictures), torch.tensor(places)), taught.inputs, taught.lengths).logits
+                logits = model(
+                    View(collate(pictures), torch.tensor(places)), taught.inputs, taught.lengths
+                ).logits
             rate += sequence_loss(logits, taught.targets, 0.0)[1]
         return rate
 

@@ -72,7 +72,9 @@ class Read:
             clip, slash, _ = one.image.rpartition("/")
             if slash and clip not in clips:
                 frames |= {name: place for place, name in enumerate(self.pictures.frames(clip))}
-            found = [self.sentence(caption, codec, longest, frames.get(one.image, 0)) for caption in one.captions]
+            found = [
+                self.sentence(caption, codec, longest, frames.get(one.image, 0)) for caption in one.captions
+            ]
             clips.setdefault(clip if slash else one.image, []).extend(found)
         return [Item(name, tuple(sentences)) for name, sentences in clips.items()]
 
@@ -117,8 +119,10 @@ def read_pictures(data: CaptionDataSettings, files: Sequence[str], only: str | N
     return Read(pictures, replace(paired, images=kept), unreadable, files[1], remembered)
 
 
-def _readable(data: CaptionDataSettings, pictures: Pictures, paired: Paired) -> tuple[tuple[Described, ...], int]:
-    """Every picture is read before anything is learnt; those that cannot be are refused, or left out, counted."""
+def _readable(
+    data: CaptionDataSettings, pictures: Pictures, paired: Paired
+) -> tuple[tuple[Described, ...], int]:
+    """Every picture is read before anything is learnt; one that cannot be is refused, or left out."""
     bad: set[str] = set()
     for name in dict.fromkeys(_whole(one.image, data) for one in paired.images):
         try:
@@ -137,7 +141,9 @@ def _open(data: CaptionDataSettings, path: str, order: list[str]) -> Pictures:
     """What holds the pictures."""
     if data.of_images:
         if is_array_file(path):
-            raise DataError(f"{path}: a file of features, expected a folder of {data.kind}; set data.kind=features")
+            raise DataError(
+                f"{path}: a file of features, expected a folder of {data.kind}; set data.kind=features"
+            )
         return (ImageFolder if data.kind == "images" else ClipFolder)(path, data.shape())
     if not is_array_file(path):
         raise DataError(f"{path}: expected a file of features, .npy, .npz or .safetensors; or set data.kind")
@@ -203,9 +209,7 @@ class Collator:
         return (shown - self._mean) / self._deviation
 
 
-def about(
-    pictures: Sequence[Tensor], sentences: Sequence[Sequence[Sentence]], each_frame: bool
-) -> list[int]:
+def about(pictures: Sequence[Tensor], sentences: Sequence[Sequence[Sentence]], each_frame: bool) -> list[int]:
     """What each sentence is about, by its place among the pictures, or among all their frames."""
     found: list[int] = []
     first = 0
@@ -228,7 +232,9 @@ def reinforced(
     assert told.choices is not None
     with torch.no_grad():
         found = told.logits.log_softmax(1).gather(1, taught.targets[:, None])[:, 0]
-        rewards = torch.zeros(taught.inputs.shape).masked_scatter(length_mask(taught.lengths, len(taught.inputs)), found)
+        rewards = torch.zeros(taught.inputs.shape).masked_scatter(
+            length_mask(taught.lengths, len(taught.inputs)), found
+        )
     term = reinforce(told.weights, told.choices, rewards, taught.lengths, before.average, train.entropy)
     after = train.baseline * before.average + (1 - train.baseline) * found.mean()
     return term / len(found), Baseline(after)
@@ -293,7 +299,9 @@ class CaptionExamples(Examples):
         train, size = self._config.train, len(self._items)
         rows = [divmod(update * train.batch + place, size) for place in range(train.batch)]
         items = [self._items[self._place(epoch, place)] for epoch, place in rows]
-        chosen = [_draw(item.sentences, train.captions, counter.child(key, row)) for row, item in enumerate(items)]
+        chosen = [
+            _draw(item.sentences, train.captions, counter.child(key, row)) for row, item in enumerate(items)
+        ]
         pictures = [self._read.pictures.read(item.name) for item in items]
         places = about(pictures, chosen, self._config.data.each_frame)
         sentences = [sentence for told in chosen for sentence in told]

@@ -1,4 +1,4 @@
-"""A trained captioner in use: sentences about images, clips or features, and where it looked for each word."""
+"""A trained captioner in use: sentences about images, clips or features, and where it looked for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +70,9 @@ class CaptionPredictor(Predictor):
         ids = torch.tensor(hypotheses[0].ids)
         inputs = torch.cat([torch.tensor([self.codec.begin]), ids[:-1]])[:, None]
         with torch.no_grad():
-            weights = self.model.taught(View(self._collate([image])), inputs, torch.tensor([len(ids)])).weights[:, 0]
+            weights = self.model.taught(
+                View(self._collate([image])), inputs, torch.tensor([len(ids)])
+            ).weights[:, 0]
         words = [self.codec.symbols[index] for index in ids]
         return Look(image, words, weights[:, : height * width].reshape(-1, height, width))
 
@@ -82,7 +84,9 @@ class CaptionPredictor(Predictor):
             return read_frames(frame_files(path), self._data.shape())
         file, mark, name = path.rpartition("#")
         if not mark or Path(file).suffix.lower() == ".npy":
-            raise DataError(f"{path}: expected FILE#NAME, features of that name in an .npz or .safetensors file")
+            raise DataError(
+                f"{path}: expected FILE#NAME, features of that name in an .npz or .safetensors file"
+            )
         features = FeatureFile(file)
         if name not in features.names:
             raise DataError(f"{file}: no array named {name!r}; it has {', '.join(features.names[:3])}, ...")

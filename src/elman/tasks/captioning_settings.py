@@ -20,7 +20,7 @@ NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "dark": ((0.1,), (0.25,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-"""Mean and deviation of values from 0 to 1: of photographs, of light on black, of weights trained on ImageNet."""
+"""Mean and deviation of values from 0 to 1: photographs, light on black, ImageNet's."""
 
 
 class AugmentationSettings(Settings):
