@@ -20,6 +20,7 @@ from timing import Times, conditions, interleaved, table
 from torch.nn import functional
 
 from elman.models.decoding import best_sequences, default_limits
+from elman.models.packed import Weights
 from elman.models.seq2seq import Seq2Seq
 from elman.padded import Padded
 from elman.predict import load_model
@@ -37,10 +38,9 @@ def decoders(
     begin, end = task.target.begin, task.target.end
     plain = Plain(model, 0.0).eval()
 
-    def own() -> list[list[int]]:
-        found = [
-            best_sequences(model, batch, begin=begin, stop=[end], beam=BEAM, alpha=ALPHA) for batch in batches
-        ]
+    def own(weights: Weights) -> list[list[int]]:
+        options: Any = {"begin": begin, "stop": [end], "beam": BEAM, "alpha": ALPHA, "weights": weights}
+        found = [best_sequences(model, batch, **options) for batch in batches]
         return [[i for i in h.ids if i != end] for hypotheses in found for (h,) in hypotheses]
 
     def theirs(project_again: bool) -> list[list[int]]:
@@ -59,7 +59,12 @@ def decoders(
             )
         return written
 
-    return {"elman": own, "plain": lambda: theirs(False), "plain, keys again": lambda: theirs(True)}
+    return {
+        "elman": lambda: own("float32"),
+        "elman, weights bfloat16": lambda: own("bfloat16"),
+        "plain": lambda: theirs(False),
+        "plain, keys again": lambda: theirs(True),
+    }
 
 
 def decoding(task: PairTask, model: Seq2Seq, source: str, sentences: int, rounds: int) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from elman.errors import ConfigError
 from elman.models.encoder_decoder import EncoderDecoder, Step
+from elman.models.packed import Weights, with_packed
 from elman.padded import Padded
 from elman.search.beam import beam_search
 from elman.search.hypothesis import Hypothesis
@@ -22,25 +23,38 @@ LENGTH = (2, 10)
 
 @torch.no_grad()
 def best_sequences(
-    model: EncoderDecoder, source: Any, *, begin: int, length: int | Tensor | None = None, **options: Any
+    model: EncoderDecoder,
+    source: Any,
+    *,
+    begin: int,
+    length: int | Tensor | None = None,
+    weights: Weights = "float32",
+    **options: Any,
 ) -> list[list[Hypothesis]]:
     """Beam search: for each of N sources its best sequences; options are those of `beam_search`.
 
     length: limits, by default `2 S + 10` of each source's own length S. It stops where that is "likely" to be
-    the end, unless `stopping` says otherwise. The model decodes in the mode in which it stands: call `eval()`
-    first. Raises ConfigError where a length is needed and none is given.
+    the end, unless `stopping` says otherwise. weights: the type in which a step multiplies by them (see
+    elman.models.packed). The model decodes in the mode in which it stands: call `eval()` first.
+    Raises ConfigError where a length is needed and none is given.
     """
-    step, logits, state, given = _started(model, source, begin, length)
+    step, logits, state, given = _started(model, source, begin, length, weights)
     options = {"stopping": "likely", "attention": model.attention, **given, **options}
     return beam_search(step, logits, state, **options)
 
 
 @torch.no_grad()
 def sampled_sequences(
-    model: EncoderDecoder, source: Any, *, begin: int, length: int | Tensor | None = None, **options: Any
+    model: EncoderDecoder,
+    source: Any,
+    *,
+    begin: int,
+    length: int | Tensor | None = None,
+    weights: Weights = "float32",
+    **options: Any,
 ) -> list[list[Hypothesis]]:
     """Drawn sequences of each of N sources; options are those of `sample_sequences`, the rest as above."""
-    step, logits, state, given = _started(model, source, begin, length)
+    step, logits, state, given = _started(model, source, begin, length, weights)
     return sample_sequences(step, logits, state, attention=model.attention, **given, **options)
 
 
@@ -51,7 +65,7 @@ def default_limits(lengths: Tensor) -> Tensor:
 
 
 def _started(
-    model: EncoderDecoder, source: Any, begin: int, length: int | Tensor | None
+    model: EncoderDecoder, source: Any, begin: int, length: int | Tensor | None, weights: Weights
 ) -> tuple[Step, Tensor, Any, dict[str, Any]]:
     """The step, what it expects first and the state there; the limits and the sources' lengths."""
     if length is None:
@@ -60,6 +74,7 @@ def _started(
         length = default_limits(source.lengths)
     encoded = model.encode(source)
     step, state = model.start(encoded)
+    step = with_packed(step, weights)
     first = _first(state)
     logits, state = step(torch.full((len(first),), begin, device=first.device), state)
     return step, logits, state, {"length": length, "source_lengths": model.places(encoded)}
