@@ -25,6 +25,7 @@ Row w of the i-th source that is not done stands at i W + w.
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, final
 
 import torch
@@ -159,7 +160,8 @@ class _Beams:
         self._stops = torch.tensor(rules.stops, dtype=torch.int64, device=device)
         self._is_stop = torch.zeros(rules.vocabulary, dtype=torch.bool, device=device)
         self._is_stop[self._stops] = True
-        self._live = torch.arange(n, device=device)
+        self._live = self._numbers = torch.arange(n, device=device)
+        self._columns = torch.arange(rules.beam, device=device)
         self._places = {source: source for source in range(n)}
         self._scores = torch.zeros(n, 1, dtype=torch.float64, device=device)
         self._finished = torch.full((2, n, rules.best), -torch.inf, dtype=torch.float64, device=device)
@@ -245,8 +247,7 @@ class _Beams:
         scores = ends / rules.norm(time)
         if rules.coverage:
             scores = scores + self._penalty()[:, :, None]
-        rows = torch.arange((time - 1) * rules.beam, (time - 1) * rules.beam + width, device=ids.device)
-        codes = rows[:, None] * rules.vocabulary + ids
+        codes = (self._columns[:width, None] + (time - 1) * rules.beam) * rules.vocabulary + ids
         found = torch.stack([scores.reshape(n, -1), ends.reshape(n, -1)])
         pool = torch.cat([self._finished, found], 2)
         order = pool[0].sort(dim=1, descending=True, stable=True)[1][:, : rules.best]
@@ -275,7 +276,7 @@ class _Beams:
             done = torch.ones(n, dtype=torch.bool, device=scores.device)
         if self._time in self._last_times:
             done |= self._limits == self._time
-        rows = parents + torch.arange(0, n * before, before, device=parents.device)[:, None]
+        rows = parents + self._numbers[:n, None] * before
         if bool(done.any()):
             rows, scores, symbols = self._release(done, rows, scores, symbols)
         self._scores, self._rows, self.ids = scores, rows.flatten(), symbols.flatten()
@@ -333,11 +334,16 @@ def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return values.topk(count, 1)
     whole = values[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
     chosen = whole.amax(2).topk(count, 1, sorted=False)[1]
-    places = chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=values.device)
-    rest = torch.arange(blocks * BLOCK, size, device=values.device).expand(n, -1)
-    places = torch.cat([places.flatten(1), rest], 1)
+    inside, rest = _block_places(size, values.device)
+    places = torch.cat([(chosen[:, :, None] * BLOCK + inside).flatten(1), rest.expand(n, -1)], 1)
     largest, order = values.gather(1, places).topk(count, 1)
     return largest, places.gather(1, order)
+
+
+@lru_cache(maxsize=8)
+def _block_places(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The places of a block, and those of a row that are in none."""
+    return torch.arange(BLOCK, device=device), torch.arange(size - size % BLOCK, size, device=device)
 
 
 def _prefix_table(prefixes: Sequence[Sequence[int]], limits: Tensor, rules: _Rules) -> Tensor:
