@@ -151,12 +151,20 @@ def main() -> None:
     if given.command == "make":
         make(given.mnist, given.folder)
     elif given.command == "train":
-        lists = {f"data.{part}_lists": [str(given.folder / f"{name}.txt")] for part, name in
-                 (("valid", "valid"), ("held", "test"))}  # fmt: skip
+        lists = {
+            "data.valid_lists": [str(given.folder / "valid.txt")],
+            "data.held_lists": [str(given.folder / "test.txt")],
+        }
+        settings = SETTINGS | ATTENTIONS[given.attention] | lists
+        files = [] if given.resume else [given.folder / "images", given.folder / "captions.tsv"]
         train(
-            "captioning", [given.folder / "images", given.folder / "captions.tsv"], given.run,
-            {**SETTINGS, **ATTENTIONS[given.attention], **lists}, minutes=given.minutes, resume=given.resume,
-        )  # fmt: skip
+            "captioning",
+            files,
+            given.run,
+            {} if given.resume else settings,
+            minutes=given.minutes,
+            resume=given.resume,
+        )
     else:
         for run in given.runs:
             print(json.dumps(measure(given.folder, run)))

@@ -108,7 +108,7 @@ def test_it_tells_where_it_looked(learnt: tuple[Path, Path]) -> None:
     assert look.weights.shape == (len(look.words), 4, 4)
     assert torch.allclose(look.weights.sum((1, 2)), torch.ones(len(look.words)), atol=1e-5)
     assert look.words[-1] == "</s>"
-    assert look.image.shape == (1, 16, 16)
+    assert look.image.shape == (16, 16)
 
 
 def test_evaluation_of_named_pictures(learnt: tuple[Path, Path]) -> None:

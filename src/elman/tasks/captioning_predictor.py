@@ -21,7 +21,7 @@ from elman.tasks.sequence_search import Search, find
 
 @dataclass(frozen=True)
 class Look:
-    """An image (C, H, W) uint8 as the model sees it, the symbols it wrote, and where it looked for each.
+    """An image (3, H, W) or (H, W) uint8 as the model sees it, what it wrote, and where it looked for each.
 
     weights (L, h, w): the attention over the regions, row by row; words: the L symbols, the end among them.
     """
@@ -74,7 +74,11 @@ class CaptionPredictor(Predictor):
                 View(self._collate([image])), inputs, torch.tensor([len(ids)])
             ).weights[:, 0]
         words = [self.codec.symbols[index] for index in ids]
-        return Look(image, words, weights[:, : height * width].reshape(-1, height, width))
+        return Look(
+            image[0] if len(image) == 1 else image,
+            words,
+            weights[:, : height * width].reshape(-1, height, width),
+        )
 
     def read(self, path: str) -> Tensor:
         """What stands at `path`, as the model's kind of data; DataError naming it where it cannot be read."""
