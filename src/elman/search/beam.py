@@ -42,6 +42,9 @@ Stopping = Literal["proved", "likely"]
 BLOCK = 64
 """Symbols whose greatest is looked for first: see `_largest`."""
 
+PIECE = 1 << 18
+"""Logits that are normalised at a time: they stay in the cache, and in memory that the process keeps."""
+
 
 @torch.no_grad()
 def beam_search(
@@ -189,27 +192,36 @@ class _Beams:
         (n, W, k + stops): the k likeliest of a row, a stop symbol among them -inf, then all stop symbols.
         """
         n, width = self._scores.shape
-        stops = self._stops
-        top = min(self._rules.vocabulary, self._rules.beam + len(stops))
-        log_probs = logits.log_softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
-        values, ids = _largest(log_probs, top)
-        if len(stops):
-            values = values.masked_fill(self._is_stop[ids], -torch.inf)
-            values = torch.cat([values, log_probs.index_select(1, stops)], 1)
-            ids = torch.cat([ids, stops.expand(len(ids), -1)], 1)
+        top = min(self._rules.vocabulary, self._rules.beam + len(self._stops))
+        rows = max(1, PIECE // self._rules.vocabulary)
+        pieces = [self._likeliest(piece, top) for piece in logits.split(rows)]
+        values, ids = (
+            pieces[0] if len(pieces) == 1 else (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        )
         values = values.double().view(n, width, -1) + self._scores[:, :, None]
         ids = ids.view(n, width, -1)
         if self._forced is not None and self._time <= self._forced.shape[1]:
-            self._force(values, ids, log_probs)
+            self._force(values, ids, logits)
         return top, values, ids
 
-    def _force(self, values: Tensor, ids: Tensor, log_probs: Tensor) -> None:
+    def _likeliest(self, logits: Tensor, top: int) -> tuple[Tensor, Tensor]:
+        """Of some rows (r, V): log probabilities and ids (r, k + stops), as `_extensions` has them."""
+        log_probs = _log_probs(logits)
+        values, ids = _largest(log_probs, top)
+        if len(self._stops):
+            values = values.masked_fill(self._is_stop[ids], -torch.inf)
+            values = torch.cat([values, log_probs.index_select(1, self._stops)], 1)
+            ids = torch.cat([ids, self._stops.expand(len(ids), -1)], 1)
+        return values, ids
+
+    def _force(self, values: Tensor, ids: Tensor, logits: Tensor) -> None:
         """Leaves sources with a prefix one symbol, of their first row, in the first place."""
         assert self._forced is not None
         wanted = self._forced[self._live, self._time - 1]
         held = (wanted >= 0).nonzero()[:, 0]
         wanted = wanted[held]
-        score = self._scores[held, 0] + log_probs[held * self._scores.shape[1], wanted].double()
+        log_probs = _log_probs(logits[held * self._scores.shape[1]])
+        score = self._scores[held, 0] + log_probs.gather(1, wanted[:, None])[:, 0].double()
         values[held] = -torch.inf
         values[held, 0, 0] = score
         ids[held, 0, 0] = wanted
@@ -320,6 +332,11 @@ class _Beams:
         size = None if self._source_lengths is None else int(self._source_lengths[source])
         weights = self._trail.attention(source, rows, size)
         return Hypothesis(ids, log_prob, score, last in self._rules.stops, weights)
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    """(r, V), in float32 at least."""
+    return logits.log_softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
