@@ -24,7 +24,7 @@ Hidden = tuple[Tensor, Tensor]
 
 
 class Plain(nn.Module):
-    """The network of an elman Seq2Seq (LSTM, one layer, additive attention, luong, tied), with its weights."""
+    """The network of a Seq2Seq (LSTM, one layer, additive attention, luong, tied), with its weights."""
 
     def __init__(self, like: Seq2Seq, dropout: float) -> None:
         super().__init__()
@@ -57,7 +57,8 @@ class Plain(nn.Module):
         for suffix, own in zip(("", "_reverse"), like.encoder.cells[0], strict=True):
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
                 getattr(self.encoder, f"{name}_l0{suffix}").copy_(getattr(own, name))
-        self.rnn.weight_ih_l0.copy_(torch.cat([cell.weight_ih, decoder.weight_feed], 1))
+        rnn: Any = self.rnn
+        rnn.weight_ih_l0.copy_(torch.cat([cell.weight_ih, decoder.weight_feed], 1))
         for name in ("weight_hh", "bias_ih", "bias_hh"):
             getattr(self.rnn, f"{name}_l0").copy_(getattr(cell, name))
         self.bridge.load_state_dict(like.bridge.state_dict())
