@@ -109,12 +109,6 @@ class Attention(nn.Module, ABC):
     def forward(self, query: Tensor, memory: Memory, past: Past = ()) -> Attended:
         """query (N, Q): where element n looks in its memory, and what it sees there."""
 
-    def check_query(self, query: Tensor, memory: Memory) -> None:
-        """Raises ShapeError for a query that does not go with the memory."""
-        wanted = (len(memory.values), self.query_size)
-        if query.shape != wanted:
-            raise ShapeError(f"{type(self).__name__}: query must be {wanted}, got {tuple(query.shape)}")
-
 
 def uniform_(parameter: Tensor, fan_in: int) -> nn.Parameter:
     """A parameter drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as torch draws those of a linear map."""
