@@ -8,6 +8,7 @@ from torch import Tensor
 
 from elman.cells import map_state
 from elman.errors import ConfigError, ShapeError
+from elman.kernels import multiplies_bfloat16
 from elman.models.seq2seq import Decoding, Seq2Seq
 from elman.padded import Padded
 
@@ -165,6 +166,17 @@ def test_bfloat16_rounds_products_in_training_only() -> None:
     assert torch.equal(model(source, inputs, lengths).logits, exact)
     rounded = model.train()(source, inputs, lengths).logits
     assert rounded.dtype == torch.bfloat16
+    assert 0 < float((rounded - exact).detach().abs().max()) < 0.02
+
+
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="the processor does not multiply bfloat16")
+def test_a_decoder_that_attends_is_computed_in_bfloat16_too() -> None:
+    """From one float32 encoding, its outputs are rounded where `compute` asks for it, and near."""
+    model, (source, inputs, lengths) = make("luong").float().train(), pair()
+    encoded = model.encode(source)
+    exact = model._taught(encoded, inputs, lengths)[0]
+    model.compute = torch.bfloat16
+    rounded = model._taught(encoded, inputs, lengths)[0]
     assert 0 < float((rounded - exact).detach().abs().max()) < 0.02
 
 

@@ -246,7 +246,9 @@ class Seq2Seq(EncoderDecoder):
         if record:
             outputs, _, shown = scan(cell, x, state, lengths=lengths, record=record)
         else:
-            compute = computed_in(cell, self.compute if self.training else None)
+            # A cell is asked about with one element; a bound one has those of its memory.
+            one = cell.rows(lengths.new_zeros(1)) if isinstance(cell, AttentionCell) else cell
+            compute = computed_in(one, self.compute if self.training else None)
             outputs, _ = scan(cell, x, state, lengths=lengths, compute=compute)
             shown = {}
         return outputs, x if needs_x else None, shown
