@@ -1,14 +1,14 @@
 """Reversal and copy of random strings, learnt on short ones and asked of longer ones.
 
     python reproduce/strings.py reverse
-    python reproduce/strings.py copy [--seed 0] [--updates 1600]
+    python reproduce/strings.py copy [--seed 0] [--updates 2000]
 
 A bidirectional GRU reads the string between two marks, a GRU with location-aware attention (Chorowski et al.
 2015) writes it, backwards or as it is. Trained are strings of 1 to 20 of 26 symbols, drawn anew for every
 update; a string counts as exact where the likeliest symbols, one after the other, are all right and the end
-comes where it should. Dropout of the memory keeps the weights from leaning on how far the states have drifted.
-Printed are the shares of exact strings among 1000 of each length, and what was needed: updates, strings and
-seconds of processor time. One thread.
+comes where it should. Dropout of the memory keeps the weights from leaning on how far the states have
+drifted: without it reversal stayed at 82 % at length 40. Printed are the shares of exact strings among 1000
+of each length, and what was needed: updates, strings and seconds of processor time. One thread.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def build(symbols: int, hidden: int) -> Seq2Seq:
     """The model of a number of symbols beside the two marks."""
     return Seq2Seq(
         symbols + 2, symbols + 2,
-        embedding=hidden // 2, hidden=hidden, attention="location", order="bahdanau", dropout=0.1,
+        embedding=hidden // 2, hidden=hidden, attention="location", order="bahdanau", dropout=0.2,
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("task", choices=("reverse", "copy"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--updates", type=int, default=1600)
+    parser.add_argument("--updates", type=int, default=2000)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
