@@ -97,7 +97,7 @@ class Interpreter:
                     a = self.read(product.source, t, [])
                     acc = list((a @ self.weight(product).T + self.bias(product)).split(product.width, -1))
                 self.run(stage, t, acc)
-            outputs.append(self.read(plan.output, t, []).clone())
+            outputs.append(torch.cat([self.read(operand, t, []) for operand, _ in plan.outputs], -1))
         return torch.stack(outputs), [state[-1] for state in self.states]
 
     def gradients(
@@ -222,7 +222,7 @@ class Interpreter:
             case "acc":
                 return acc[which]
             case "dout":
-                return self.d_outputs[t]
+                return self.d_outputs[t].split([width for _, width in self.plan.outputs], -1)[which]
             case "carry":
                 return self.carry[which]
             case _:

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from contract_cells import Attending
 from elman import kernels
+from elman.attention import ATTENTIONS
+from elman.cells import CELLS
+from elman.cells.decoder import AttentionCell
 from elman.scan import scan
 from test_native_path import EPS, SETS, compare
 from test_native_second import second
@@ -58,6 +61,36 @@ def test_any_shape(
         )
 
     compare(make, time, len(sizes), lengths=lengths, way=way, threads=threads, units=units)
+
+
+def decoder(order: str, kind: str, name: str) -> AttentionCell:
+    """Two cells, with a mask between them that is the same at each step."""
+    torch.manual_seed(4)
+    cells = [CELLS[name](5, 7), CELLS[name](7, 7)]
+    return AttentionCell(cells, ATTENTIONS[kind](7, 7), order=order, dropout=0.5)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("kind", ["additive", "dot", "general", "concat"])
+@pytest.mark.parametrize("order", ["luong", "bahdanau"])
+def test_decoders_that_attend(order: str, kind: str, name: str) -> None:
+    """Values and the gradients of parameters, inputs and memory, against the reference in float64."""
+    found = []
+    for way, dtype in (("reference", torch.float64), ("native", torch.float32)):
+        cell = decoder(order, kind, name).to(dtype)
+        generator = torch.Generator().manual_seed(5)
+        memory, inputs = (
+            torch.randn(*size, generator=generator).to(dtype) for size in ((6, 4, 7), (8, 4, 5))
+        )
+        memory, inputs = memory.requires_grad_(), inputs.requires_grad_()
+        bound = cell.bind(memory, torch.tensor([6, 1, 3, 5]))
+        outputs, _ = scan(bound, inputs, lengths=torch.tensor([8, 2, 0, 5]), kernels=way)
+        wanted = [memory, inputs, *cell.parameters()]
+        loss = (outputs * torch.linspace(-1, 1, outputs.numel()).view(outputs.shape)).sum()
+        found.append([outputs.detach(), *torch.autograd.grad(loss, wanted)])
+    rough = 100 if name == "layer_norm_lstm" else 1  # dividing by a deviation makes roundings larger
+    for other, one in zip(*found, strict=True):
+        assert float((one - other).abs().max()) <= 40 * rough * EPS * max(1.0, float(other.abs().max()))
 
 
 @pytest.mark.parametrize("name", ATTENDING)

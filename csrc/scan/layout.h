@@ -30,7 +30,8 @@ static Layout layout(const Call& call, int thread) {
     for (int i = 0; i < plan.states; i++) take(elements * blocks(plan.state_width[i]) * L);
     at.pass = total;
     for (int i = 0; i < plan.states; i++) take(elements * blocks(plan.state_width[i]) * L);
-    at.dout = take(elements * blocks(plan.output_width) * L);
+    at.dout = total;
+    for (int i = 0; i < plan.outputs; i++) take(elements * blocks(plan.output[i].width) * L);
     at.pgrad = total;
     for (int i = 0; i < plan.params; i++) take(ptrdiff_t(blocks(plan.param_width[i])) * L);
     ptrdiff_t rows = 0, weight = 0, depth = 0;

@@ -5,10 +5,13 @@
 // The output of step t for the caller.
 static void give_output(const Step& step) {
     const Plan& plan = *step.call.plan;
-    const Base output = step.operand({plan.output_kind, plan.output_which});
-    scatter(output.at, output.block / L, step.share.live[step.t],
-            step.call.outside + step.share.first + step.share.start[step.t], step.call.output, plan.output_width, 0,
-            plan.output_width, false);
+    const int32_t* outside = step.call.outside + step.share.first + step.share.start[step.t];
+    for (int i = 0; i < plan.outputs; i++) {
+        const Output& part = plan.output[i];
+        const Base from = step.operand(part.from);
+        scatter(from.at, from.block / L, step.share.live[step.t], outside, step.call.output, plan.output_width,
+                part.start, part.width, false);
+    }
 }
 
 // Runs the stages of a step; where threads divide the units, what one leaves is there for all before the next begins.
@@ -121,8 +124,9 @@ static void backward(const Call& call, int thread, Barrier& barrier) {
     if (together) meet(barrier);
     for (int t = share.steps - 1; t >= 0; t--) {
         const Step step{call, share, at, thread, t, carry, pass};
-        gather(call.d_output, plan.output_width, 0, plan.output_width, call.outside + share.first + share.start[t],
-               share.live[t], scratch + at.dout, share.elements);
+        for (int i = 0; i < plan.outputs; i++)
+            gather(call.d_output, plan.output_width, plan.output[i].start, plan.output[i].width,
+                   call.outside + share.first + share.start[t], share.live[t], step.operand({DOUT, i}).at, share.elements);
         run_stages(step, true, barrier);
         if (call.symbols && !together) exchange(call, share, t, table, true);
         float* swap = carry;

@@ -45,7 +45,11 @@ struct Step {
                 return {common + at.temp + vector(plan.temp_width, which), plan.temp_width[which] == 1 ? 0 : own, L, L};
             case CARRY: return {carry + vector(plan.state_width, which), own, L, L};
             case PASS: return {pass + vector(plan.state_width, which), own, L, L};
-            case DOUT: return {scratch + at.dout, own, L, L};
+            case DOUT: {
+                ptrdiff_t before = 0;
+                for (int i = 0; i < which; i++) before += own * blocks(plan.output[i].width);
+                return {scratch + at.dout + before, own, L, L};
+            }
             case PGRAD: {
                 ptrdiff_t before = 0;
                 for (int i = 0; i < which; i++) before += blocks(plan.param_width[i]) * L;

@@ -74,9 +74,15 @@ struct Piece {
     int input, start, width, slot, gradient;
 };
 
+// A part of the output, columns start .. start + width.
+struct Output {
+    Operand from;
+    int start, width;
+};
+
 struct Plan {
     int states, sequences, pieces, hoisted, products, attends, forward, backward, slots, temps, params, consts, registers;
-    int output_kind, output_which, output_width;
+    int outputs, output_width;
     const int* state_width;
     const int* slot_width;
     const int* temp_width;
@@ -87,6 +93,7 @@ struct Plan {
     const Product* lift;       // hoisted
     const Product* product;
     const Attend* attend;
+    const Output* output;
     const Stage* forward_stage;
     const Stage* backward_stage;
 };

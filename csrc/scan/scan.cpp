@@ -170,6 +170,7 @@ struct PlanStore {
     std::vector<Piece> piece;
     std::vector<Product> lift, product;
     std::vector<Attend> attend;
+    std::vector<Output> output;
     std::vector<Stage> forward, backward;
     std::vector<std::unique_ptr<int[]>> lists;
     std::vector<std::unique_ptr<Operand[]>> operands;
@@ -258,7 +259,12 @@ ScanPlan::ScanPlan(const std::vector<int>& numbers, const std::vector<float>& co
     reader.stages(s.forward);
     reader.stages(s.backward);
     Plan& p = s.plan;
-    p.output_kind = reader.next(), p.output_which = reader.next(), p.output_width = reader.next();
+    for (int count = reader.next(); count > 0; count--) {
+        const Operand from = reader.operand();
+        s.output.push_back({from, p.output_width, reader.next()});
+        p.output_width += s.output.back().width;
+    }
+    p.outputs = int(s.output.size()), p.output = s.output.data();
     p.registers = reader.next();
     s.constant = constants;
     p.states = int(s.state_width.size()), p.sequences = int(s.sequence.size()), p.pieces = int(s.piece.size());

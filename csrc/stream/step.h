@@ -131,12 +131,15 @@ static void step(StreamCall& call) {
         const Plan& plan = *layer.plan;
         take_in(call, layer, i == 0 && call.token && net.table);
         for (int k = 0; k < plan.forward; k++) run_stage(call, layer, plan.forward_stage[k]);
-        const ptrdiff_t from = at(net, layer, {plan.output_kind, plan.output_which}, plan.output_width, call.odd);
         const ptrdiff_t to = i + 1 < net.layers ? net.layer[i + 1].input_at : net.output_at;
-        for (int s = 0; s < call.streams; s++) {
-            const float *y = call.arena[s] + from, *x = call.arena[s] + layer.input_at;
-            float* next = call.arena[s] + to;
-            for (int k = 0; k < layer.output; k++) next[k] = layer.residual ? x[k] + y[k] : y[k];
+        for (int o = 0; o < plan.outputs; o++) {
+            const Output& part = plan.output[o];
+            const ptrdiff_t from = at(net, layer, part.from, part.width, call.odd);
+            for (int s = 0; s < call.streams; s++) {
+                const float *y = call.arena[s] + from, *x = call.arena[s] + layer.input_at + part.start;
+                float* next = call.arena[s] + to + part.start;
+                for (int k = 0; k < part.width; k++) next[k] = layer.residual ? x[k] + y[k] : y[k];
+            }
         }
     }
     if (net.head) product(call, *net.head, net.output_at, net.logits_at);

@@ -144,6 +144,9 @@ def test_doctor_shows_how_a_cell_is_computed(command: Command, tmp_path: Path) -
     assert sum("= sigmoid(" in line for line in content["program"]) == 3
     path = tmp_path / "own.py"
     path.write_text(OWN)
+    status, out, _ = command("doctor", "--cell", "lstm+additive", "--json")
+    assert (status, json.loads(out)["path"]) == (0, "native")
+    assert any("sees of its memory" in line for line in json.loads(out)["program"])
     status, out, _ = command("doctor", "--cell", f"{path}:Readable", "--json")
     assert json.loads(out)["path"] == "native"
     assert any("sum over units" in line for line in json.loads(out)["program"])
@@ -153,7 +156,8 @@ def test_doctor_shows_how_a_cell_is_computed(command: Command, tmp_path: Path) -
     assert json.loads(out)["program"] == []
     status, _, complaint = command("doctor", "--cell", "lsmt")
     assert status == 2
-    assert "--cell: expected one of elman, gru, lstm, layer_norm_lstm, or FILE:CLASS, got 'lsmt'" in complaint
+    assert "--cell: expected one of elman, gru, lstm, layer_norm_lstm, one of them that attends" in complaint
+    assert "or FILE:CLASS, got 'lsmt'" in complaint
 
 
 def test_info_plot_settings_and_doctor(trained: Path, command: Command, tmp_path: Path) -> None:

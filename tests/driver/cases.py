@@ -110,7 +110,7 @@ def cases() -> dict[str, tuple[Cell, Any, Tensor | None, torch.dtype | None]]:
         "lstm-symbols": (LSTMCell(19, 33), Tokens(torch.randint(0, 19, (9, 7))), ragged, None),
         "lstm-bfloat16": (LSTMCell(19, 33), x, ragged, torch.bfloat16),
         "attending": (decoder("additive", "luong"), x, ragged, None),
-        "attending-dot": (decoder("dot", "luong"), x, None, None),
+        "attending-before": (decoder("dot", "bahdanau"), x, None, None),
     }
 
 

@@ -163,7 +163,7 @@ REFUSED: list[tuple[Step, str]] = [
     (lambda c, x, s: (x**2.5 + s,) * 2, r"the power 2\.5"),
     (lambda c, x, s: (c.weight, s), "does not depend on the input"),
     (lambda c, x, s: (x[:, :3], s), r"returns vectors of \[3, 4\]"),
-    (lambda c, x, s: (torch.cat([x[:, :2], s[:, 2:]], -1), s + x), "joined side by side"),
+    (lambda c, x, s: (torch.cat([x[:, :2], s[:, 2:]], -1), s + x), "gives out a vector that it does not"),
     (lambda c, x, s: (x.mean(0) + s,) * 2, "works along axis 0"),
     (lambda c, x, s: (x.sum() + s,) * 2, "reduces other axes"),
     (lambda c, x, s: (x[:, 0] + s,) * 2, "indexes a tensor otherwise"),

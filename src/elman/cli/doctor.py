@@ -8,7 +8,9 @@ import torch
 import typer
 
 from elman import kernels
+from elman.attention import ATTENTIONS
 from elman.cells import CELLS, Cell
+from elman.cells.decoder import AttentionCell
 from elman.cli.common import AsJson, own_cell, say, say_json, say_table
 from elman.errors import ConfigError
 from elman.native_path import program
@@ -33,7 +35,8 @@ def doctor_command(
     cell: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE:CLASS", help="Show how this cell is computed: its stages and programs."
+            metavar="NAME|NAME+ATTENTION|FILE:CLASS",
+            help="Show how this cell is computed: its stages and programs. lstm+additive: attending.",
         ),
     ] = None,
     json: AsJson = False,
@@ -48,11 +51,13 @@ def doctor_command(
 def _machine(json: bool) -> None:
     content = _facts()
     paths = []
-    forms = [(name, {}) for name in CELLS] + OTHER_FORMS
-    for name, options in forms:
-        cell = CELLS[name](2, 2, **options)
-        choice = choose(cell)
+    cells = [(name, CELLS[name](2, 2)) for name in CELLS]
+    for name, options in OTHER_FORMS:
         shown = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
+        cells.append((shown, CELLS[name](2, 2, **options)))
+    cells += [(name, _made(name)) for name in (f"lstm+{attention}" for attention in ATTENTIONS)]
+    for shown, cell in cells:
+        choice = choose(cell)
         paths.append({"cell": shown, "path": choice.path, "reason": choice.reason})
         paths[-1]["streams"] = choose_streams(cell).path
     if json:
@@ -100,9 +105,16 @@ def _cell(name: str, json: bool) -> None:
 
 
 def _made(name: str) -> Cell:
+    inner, _, attention = name.partition("+")
+    if inner in CELLS and attention in ATTENTIONS:
+        decoder = AttentionCell([CELLS[inner](*SIZES)], ATTENTIONS[attention](SIZES[1], SIZES[1]))
+        return decoder.bind(torch.zeros(2, 1, SIZES[1]))
     kind = CELLS.get(name) or (own_cell(name) if ":" in name else None)
     if kind is None:
-        raise ConfigError(f"--cell: expected one of {', '.join(CELLS)}, or FILE:CLASS, got {name!r}")
+        raise ConfigError(
+            f"--cell: expected one of {', '.join(CELLS)}, one of them that attends (lstm+additive; by "
+            f"{', '.join(ATTENTIONS)}), or FILE:CLASS, got {name!r}"
+        )
     try:
         return kind(*SIZES)
     except TypeError as error:

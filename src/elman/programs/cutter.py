@@ -179,7 +179,7 @@ class Cutter:
     def operand(self, node: Node) -> Operand:
         """Where a stage reads what it does not compute itself."""
         if node.op == "dout":
-            return "dout", 0
+            return "dout", node.value[0]
         if node.op == "carry":
             return "carry", node.value[0]
         if node in self.roots and self._placed(node) and not self.planner.readable(node):

@@ -31,8 +31,10 @@ def encode(made: Plan) -> list[int]:
         numbers.append(len(stages))
         for stage in stages:
             numbers += _stage(stage)
-    kind, which = made.output
-    return [*numbers, KINDS.index(kind), which, made.output_width, made.registers]
+    numbers.append(len(made.outputs))
+    for (kind, which), width in made.outputs:
+        numbers += [KINDS.index(kind), which, width]
+    return [*numbers, made.registers]
 
 
 def _product(product: Product) -> list[int]:

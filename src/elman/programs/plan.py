@@ -124,7 +124,8 @@ class Plan:
 
     sequences: (input, first unit, width) that hoisted products read. pieces: inputs that programs read.
     hoisted: products of sequences, done for all time at once. slots, temps: the width of each. params:
-    places in the trace's tensors. output: an operand after the last forward stage.
+    places in the trace's tensors. outputs: operands after the last forward stage and their widths, side by
+    side.
     """
 
     states: tuple[int, ...]
@@ -140,6 +141,9 @@ class Plan:
     params: list[int]
     param_widths: list[int]
     consts: list[float]
-    output: Operand
-    output_width: int
+    outputs: list[tuple[Operand, int]]
     registers: int
+
+    @property
+    def output_width(self) -> int:
+        return sum(width for _, width in self.outputs)

@@ -37,7 +37,8 @@ class Planner:
         self.given: dict[Node, Operand] = {}  # the slot with the derivative of a column or an input
         self.derivative: dict[Node, Node | None] = {}
         self.attends: dict[Node, Attend] = {}
-        self.live = reachable((trace.output, *trace.states))
+        self.outputs = trace.output.args if trace.output.op == "cat" else (trace.output,)
+        self.live = reachable((*self.outputs, *trace.states))
         self.groups: dict[tuple[Node, int], list[Node]] = {}  # recurrent columns by source and width
         self.lifted: dict[tuple[Node, int], list[Node]] = {}  # columns of the inputs
         for node in self.live:
@@ -54,18 +55,16 @@ class Planner:
         for j, node in enumerate(self.trace.states):
             forward_roots.setdefault(node, []).append(("after", j))
         keep = [*saved, *(source for source, _ in self.groups if not self.readable(source))]
-        if not self.readable(self.trace.output) and self.trace.output not in self.after:
-            keep.append(self.trace.output)
+        keep += [node for node in self.outputs if not self.readable(node) and node not in self.after]
         for node in dict.fromkeys(keep):
             if node not in self.after and node not in self.home:
                 forward_roots.setdefault(node, []).append(self._slot(node.units))
         forward = Cutter(self, forward_roots, backward=False).cut()
         products = self._products()
-        if self.trace.output not in self.home:
-            self.home[self.trace.output] = self.operand(self.trace.output)
-        output = self.home[self.trace.output]
-        if output[0] not in ("slot", "after"):
-            raise Untraceable("gives out a vector that it does not compute")
+        for node in self.outputs:
+            self.home.setdefault(node, self.operand(node))
+            if self.home[node][0] not in ("slot", "after"):
+                raise Untraceable("gives out a vector that it does not compute")
         attends = [*self.attends.values()]
         backward: list[Stage] = []
         if self.train:
@@ -76,7 +75,8 @@ class Planner:
         plan = Plan(
             self.trace.widths, sequences, [self._piece(piece, roots) for piece in pieces], hoisted, products,
             attends, forward, backward, self.virtual, self.temps,
-            self.params, self.param_widths, self.consts, output, self.trace.output.width,
+            self.params, self.param_widths, self.consts,
+            [(self.home[node], node.width) for node in self.outputs],
             max((registers(stage) for stage in (*forward, *backward)), default=0),
         )  # fmt: skip
         share_slots(plan, self.pinned)
@@ -132,7 +132,7 @@ class Planner:
                 Product(("sequence", place), source.width, width, [c.value for c in columns], slots)
             )
         read = {arg for node in self.live if node.op != "column" for arg in node.args} | {
-            self.trace.output,
+            *self.outputs,
             *self.trace.states,
         }
         pieces = [node for node in self.live if node.op == "input" and node in read]
@@ -159,13 +159,7 @@ class Planner:
         back: dict[Node, list[Node]] = {}
         for place, (source, _) in enumerate(self.groups):
             back.setdefault(source, []).append(graph.node("back", (), (place,), source.width))
-        d.add(self.trace.output, graph.node("dout", width=self.trace.output.width))
-        for j, node in enumerate(self.trace.states):
-            d.add(node, graph.node("carry", (), (j,), node.width))
-            for leaf, products in back.items():
-                if leaf.op == "state" and leaf.value[0] == j:
-                    for product in products:
-                        d.add(node, product)
+        self._begin(d, back)
         for node in sorted(self.live, key=lambda node: -node.place):
             if node.op not in ("state", "input"):
                 for product in back.get(node, []):
@@ -182,6 +176,17 @@ class Planner:
                 if arg.op != "const" and more is not None:
                     d.add(arg, more)
         return {node: d.vector(node) for node in self.live}
+
+    def _begin(self, d: "Derivatives", back: dict[Node, list[Node]]) -> None:
+        """What reaches the output and the new state from outside and from the step after."""
+        for place, node in enumerate(self.outputs):
+            d.add(node, self.graph.node("dout", (), (place,), node.width))
+        for j, node in enumerate(self.trace.states):
+            d.add(node, self.graph.node("carry", (), (j,), node.width))
+            for leaf, products in back.items():
+                if leaf.op == "state" and leaf.value[0] == j:
+                    for product in products:
+                        d.add(node, product)
 
     def _saved(self, d: dict[Node, Node | None]) -> list[Node]:
         """The forward nodes that backward reads from slots."""

@@ -49,8 +49,8 @@ def share_slots(plan: Plan, pinned: set[int]) -> None:
             ):
                 seen(plan.products[stage.product].source[1], time)
         time += 1
-        if stages is plan.forward and plan.output[0] == "slot":
-            seen(plan.output[1], time)
+        for slot in given_out(plan) if stages is plan.forward else ():
+            seen(slot, time)
     last.update((slot, time + 1) for slot in pinned)
 
     widths: list[int] = []
@@ -81,6 +81,11 @@ def looked_at(plan: Plan, stage: Stage, *, backward: bool) -> list[int]:
     return [which for kind, which in (attend.query, *operands) if kind == "slot"]
 
 
+def given_out(plan: Plan) -> list[int]:
+    """The slots that the output is read from."""
+    return [which for (kind, which), _ in plan.outputs if kind == "slot"]
+
+
 def _rename(plan: Plan, place: dict[int, int]) -> None:
     def new(operand: Operand) -> Operand:
         return ("slot", place[operand[1]]) if operand[0] == "slot" else operand
@@ -101,4 +106,4 @@ def _rename(plan: Plan, place: dict[int, int]) -> None:
             Instruction(step.op, new(step.target), *(new(operand) for operand in operands(step)))
             for step in stage.code
         ]
-    plan.output = new(plan.output)
+    plan.outputs = [(new(operand), width) for operand, width in plan.outputs]

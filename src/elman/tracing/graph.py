@@ -69,6 +69,7 @@ class Graph:
     whole: int = 0
     _known: dict[tuple[Any, ...], Node] = field(default_factory=dict)
     _slices: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+    _rows: list[tuple[Tensor, int]] = field(default_factory=list)
 
     def node(self, op: str, args: tuple[Node, ...] = (), value: tuple[Any, ...] = (), width: int = 0) -> Node:
         """The one node of this description."""
@@ -96,6 +97,17 @@ class Graph:
     def param(self, tensor: Tensor) -> Node:
         """A vector of parameters (width,)."""
         return self.node("param", (), (self.tensor(tensor),), len(tensor))
+
+    def held(self, tensor: Tensor) -> Node:
+        """Rows (N, width) that are the same at each step: an input that does not change."""
+        time, batch = self.inputs[0].shape[:2]
+        if batch != len(tensor):
+            raise Untraceable("has rows of its own for the elements of a batch, beside symbols")
+        place = next((place for known, place in self._rows if known is tensor), len(self.inputs))
+        if place == len(self.inputs):
+            self.inputs.append(tensor[None].expand(time, -1, -1))
+            self._rows.append((tensor, place))
+        return self.node("input", (), (place, 0), tensor.shape[1])
 
     # -- pointwise operations
 

@@ -30,7 +30,7 @@ Symbol.functions = FUNCTIONS
 
 @dataclass
 class Trace:
-    """One step as a graph: where its output and its new state are computed, and the shape of the state.
+    """One step as a graph: where its output (vectors side by side, maybe) and its new state are computed.
 
     widths: units of each part of the state. parts: where each is: which tensor, in the order in which
     `map_state` meets them, first unit, units. plans: what was made of it, for whoever runs it.
@@ -107,8 +107,6 @@ def trace(cell: Cell, inputs: Tensor, state: State, batch: int | None = None) ->
     if tuple(node.width for node in nodes[1:]) != widths or nodes[0].width != cell.output_size:
         raise Untraceable(f"returns vectors of {[node.width for node in nodes]} units")
     graph, node, new_states, parts = in_parts(graph, nodes[0], nodes[1:], widths)
-    if any(part.op == "cat" for part in (node, *new_states)):
-        raise Untraceable("gives out vectors joined side by side; let the state have them as fields")
     return Trace(graph, node, new_states, tuple(part[2] for part in parts), tuple(parts))
 
 

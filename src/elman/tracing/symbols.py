@@ -179,6 +179,8 @@ def operand(value: Any, inner: tuple[int, ...], like: Symbol) -> Node:
         raise Untraceable(f"combines a tensor with {type(value).__name__}")
     if not value.is_floating_point():
         raise Untraceable(f"combines a tensor with one of {value.dtype}")
+    if value.shape == (*like.lead, *inner) and len(like.lead) == 1 and like.lead[0] != 1:
+        return graph.held(value)
     row = _row(value, like.ndim)
     if _together([row, inner]) != inner:
         raise Untraceable(
