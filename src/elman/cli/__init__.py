@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from elman.cli import catalog, ctc, doctor, ngram, score, show, training, use
+from elman.cli import catalog, ctc, doctor, ngram, predict, score, show, training, use
 from elman.errors import ElmanError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 app.command("train")(training.train_command)
 app.command("evaluate")(use.evaluate_command)
-app.command("predict")(use.predict_command)
+app.command("predict")(predict.predict_command)
 app.command("generate")(use.generate_command)
 app.command("score")(score.score_command)
 app.command("info")(show.info_command)

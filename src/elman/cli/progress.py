@@ -85,7 +85,7 @@ class Screen(Reporter):
     def validated(self, record: Mapping[str, Any]) -> None:
         shown = "  ".join(
             f"{name.replace('_', ' ')} {record[name]:.4f}"
-            for name in ("nats", "bits", "perplexity", "stateful_nats")
+            for name in ("nats", "bits", "perplexity", "stateful_nats", "bleu")
             if name in record
         )
         self._print(f"update {record['update']:,}  valid: {shown or 'no validation data'}")

@@ -1,6 +1,5 @@
-"""elman evaluate, predict, generate: a trained model in use."""
+"""elman evaluate, generate: a trained model in use."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +17,7 @@ from elman.cli.common import (
     say_json,
     say_table,
 )
-from elman.errors import ConfigError, DataError
+from elman.errors import ConfigError
 from elman.predict import evaluate, load
 from elman.tasks.language_predictor import COMPLETION_STOPS, LanguagePredictor
 
@@ -45,33 +44,6 @@ def evaluate_command(
         say_json(figures)
     else:
         say_table(["figure", "value"], [(name.replace("_", " "), value) for name, value in figures.items()])
-
-
-def predict_command(
-    run: RunFolder,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Lines of standard input if none.", show_default=False),
-    ] = None,
-    best: Annotated[int, typer.Option(help="How many alternatives to give.", min=1)] = 3,
-    json: AsJson = False,
-    checkpoint: CheckpointName = "best",
-    cell: OwnCell = None,
-    weights: WeightsPrecision = "float32",
-) -> None:
-    """Say what the model makes of each input.
-
-    A language model scores and ranks texts and foretells the next symbol.
-    """
-    inputs = inputs or [line.rstrip("\n") for line in sys.stdin]
-    if not inputs:
-        raise DataError("predict: expected at least one INPUT, as an argument or a line of standard input")
-    predictions = load(run, checkpoint, own_cell(cell), weights=weights).predict(inputs, best)
-    if json:
-        say_json(predictions)
-        return
-    columns = [key for key in predictions[0] if key != "each"]  # a symbol a row is for JSON and pictures
-    say_table(columns, [[_short(prediction[key]) for key in columns] for prediction in predictions])
 
 
 def generate_command(
@@ -127,12 +99,3 @@ def generate_command(
     for piece in pieces:
         say(piece, end="")
     say()
-
-
-def _short(value: Any) -> Any:
-    """A value for a table: alternatives on one line, symbols that cannot be seen made visible."""
-    if isinstance(value, list):
-        return ", ".join(" ".join(str(_short(part)) for part in item.values()) for item in value)
-    if isinstance(value, float):
-        return round(value, 4)
-    return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(value, value)

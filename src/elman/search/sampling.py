@@ -64,6 +64,8 @@ class Sampling:
 
     def choose(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """logits (N, V), uniform (N,) in [0, 1) -> ids (N,)."""
+        if self.temperature == 0:
+            return logits.argmax(1)  # what the rest would find, without adding up one and many zeros
         cumulative = self.probabilities(logits).cumsum(1)
         # Scaled to the last sum, which rounding leaves a little off 1; right=True skips zeros.
         place = uniform.double()[:, None] * cumulative[:, -1:]

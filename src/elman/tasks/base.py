@@ -112,7 +112,9 @@ class Examples(ABC):
 
 
 class Predictor(ABC):
-    """A trained model as people use it."""
+    """A trained model as people use it. `best`: alternatives that the command line gives unasked."""
+
+    best: ClassVar[int] = 3
 
     @abstractmethod
     def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from elman.data.pairs import Pair, Pairs, read_pairs
 from elman.data.sequence_codec import SequenceCodec
@@ -16,7 +16,7 @@ from elman.models.encoder_decoder import EncoderDecoder
 from elman.padded import Padded
 from elman.streaming import Precision
 from elman.tasks.sequence_data import SequenceData
-from elman.tasks.sequence_predictor import TextPredictor
+from elman.tasks.sequence_predictor import SequencePredictor
 from elman.tasks.sequence_task import SequenceTask
 
 
@@ -93,7 +93,7 @@ class PairTask(SequenceTask):
         self.data()
         return self._described
 
-    def predictor(self, model: Any, weights: Precision = "float32") -> TextPredictor:
+    def predictor(self, model: nn.Module, weights: Precision = "float32") -> "TextPredictor":
         assert isinstance(model, EncoderDecoder)
         return TextPredictor(self, model, weights)
 
@@ -159,6 +159,25 @@ class PairTask(SequenceTask):
                     f"{file['size']} then); put the old one back, or begin a new run"
                 )
         return pairs
+
+
+@final
+class TextPredictor(SequencePredictor):
+    """A model from text to text, with its codecs."""
+
+    def __init__(self, task: PairTask, model: EncoderDecoder, weights: Precision = "float32") -> None:
+        super().__init__(task, model, weights)
+        self.codecs, self._source_ids = task.codecs, task.source_ids
+
+    def read(self, text: str, name: str) -> Tensor | None:
+        source = self._source_ids(text, name)
+        return source if len(source) > 1 else None
+
+    def length(self, source: Tensor) -> int:
+        return len(source)
+
+    def symbols(self, text: str) -> list[str] | None:
+        return self.codecs.source.split(text)
 
 
 def _split(pairs: Pairs, valid: Pairs | None, fraction: float) -> tuple[Pairs, Pairs]:

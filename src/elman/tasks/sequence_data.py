@@ -61,15 +61,18 @@ class SequenceData:
 
     def batches(self, tokens: int) -> list[list[int]]:
         """All examples, longest first, in batches whose padded sizes are at most `tokens`, or of one."""
-        longest = (self.source_lengths + self.target_lengths).tolist()
-        order = sorted(range(len(self)), key=lambda row: -longest[row])
-        batches: list[list[int]] = []
-        for row in order:
-            if batches and longest[batches[-1][0]] * (len(batches[-1]) + 1) <= tokens:
-                batches[-1].append(row)
-            else:
-                batches.append([row])
-        return batches
+        return by_size((self.source_lengths + self.target_lengths).tolist(), tokens)
+
+
+def by_size(sizes: Sequence[int], tokens: int) -> list[list[int]]:
+    """The places 0, 1, ... of sizes, largest first, in batches of at most `tokens` when padded, or of one."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(sizes)), key=lambda row: -sizes[row]):
+        if batches and sizes[batches[-1][0]] * (len(batches[-1]) + 1) <= tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
 
 
 class Teaching(NamedTuple):

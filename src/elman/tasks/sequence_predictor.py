@@ -1,36 +1,209 @@
-"""A trained model that writes sequences, in use."""
+"""A trained model that writes sequences, in use: searched in batches, drawn, or written symbol by symbol.
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, final
+What is written for a source depends on that source alone: not on what is asked at the same time, nor on how
+it is cut in batches.
+Shapes: N sources, L symbols written, S places of a source.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
+from elman.data.codec import UNKNOWN
+from elman.data.sequence_codec import END
 from elman.errors import ConfigError
 from elman.models.encoder_decoder import EncoderDecoder
+from elman.search.hypothesis import Hypothesis
+from elman.search.sampling import Sampling, sample
 from elman.streaming import Precision
 from elman.tasks.base import Predictor
-from elman.tasks.sequence_search import find
-
-if TYPE_CHECKING:
-    from elman.tasks.pair_task import PairTask
+from elman.tasks.sequence_data import by_size
+from elman.tasks.sequence_task import EVALUATE_TOKENS, SequenceTask
 
 
-@final
-class TextPredictor(Predictor):
-    """A model from text to text, with its codecs."""
+class SequencePredictor(Predictor):
+    """A model with its task; a subclass says how an input is read.
 
-    def __init__(self, task: "PairTask", model: EncoderDecoder, weights: Precision = "float32") -> None:
+    weights: float32, the one precision in which these models are used. Raises ConfigError for another.
+    """
+
+    best: ClassVar[int] = 1
+
+    def __init__(self, task: SequenceTask, model: EncoderDecoder, weights: Precision = "float32") -> None:
         if weights != "float32":
             raise ConfigError(f"weights: {task.name} uses float32 only, got {weights}")
         self.task = task
         self.model = model.eval()
 
-    def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:
-        """What the model writes for each source, and its score."""
-        sources = [self.task.source_ids(text, f"input {row}") for row, text in enumerate(inputs, 1)]
-        limits = torch.tensor([self.task.limit(len(source)) for source in sources])
-        found = find(self.model, self.task.collate(sources), self.task.target, limits)
+    @abstractmethod
+    def read(self, text: str, name: str) -> Any | None:
+        """The source that an input describes; None where there is nothing in it, and nothing to be said."""
+
+    @abstractmethod
+    def length(self, source: Any) -> int:
+        """Places of a source."""
+
+    @abstractmethod
+    def symbols(self, text: str) -> list[str] | None:
+        """What stands at the places of a source before its end; None where that are no symbols."""
+
+    def predict(
+        self,
+        inputs: Sequence[str],
+        best: int = 1,
+        *,
+        beam: int | None = None,
+        alpha: float | None = None,
+        coverage: float | None = None,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        prefixes: Sequence[str] | None = None,
+        replace_unknown: bool = False,
+        alignment: bool = False,
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """For each input {source, text, score, alternatives}, the likeliest first among `best` alternatives.
+
+        beam, alpha, coverage: of the search, as the run's settings say where they are not given. sampling:
+        the alternatives are drawn, by `seed`, in place of a search. prefixes: a beginning for each input, all
+        of whose symbols are forced. replace_unknown: a symbol that the model does not know is written as what
+        it looked at most in the source. alignment: adds {source, target, weights (L, S)}, the symbols and
+        where the model looked for each of those written. first: the number of the first input, of which draws
+        and messages are functions.
+
+        score: log probability in nats over length^alpha, without a penalty for coverage; of what was drawn,
+        the log probability. Raises ConfigError for options that the model or the search cannot follow,
+        DataError naming an input that cannot be read.
+        """
+        if prefixes is not None and len(prefixes) != len(inputs):
+            raise ConfigError(f"prefixes: expected one for each of {len(inputs)} inputs, got {len(prefixes)}")
+        search = self.task.search()
+        given: dict[str, Any] = {"beam": beam, "alpha": alpha, "coverage": coverage}
+        search = replace(
+            search,
+            best=best,
+            sampling=sampling,
+            seed=seed,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        sources = [self.read(text, f"input {first + row}") for row, text in enumerate(inputs, 1)]
+        said = [row for row, source in enumerate(sources) if source is not None]
+        lengths = [self.length(sources[row]) for row in said]
+        found: dict[int, list[Hypothesis]] = {}
+        for batch in by_size(lengths, EVALUATE_TOKENS // search.rows):
+            rows = [said[place] for place in batch]
+            begun = None if prefixes is None else [self._prefix(prefixes[row]) for row in rows]
+            hypotheses = search.find(
+                self.model,
+                self.task.collate([sources[row] for row in rows]),
+                self.task.target,
+                torch.tensor([self.task.limit(lengths[place]) for place in batch]),
+                prefixes=begun,
+                sources=torch.tensor(rows) + first,
+            )
+            found.update(zip(rows, hypotheses, strict=True))
         return [
-            {"source": text, "text": self.task.target.decode(hypotheses[0].ids), "score": hypotheses[0].score}
-            for text, hypotheses in zip(inputs, found, strict=True)
+            self._prediction(text, found.get(row), replace_unknown, alignment)
+            for row, text in enumerate(inputs)
         ]
+
+    def stream(
+        self,
+        text: str,
+        *,
+        prefix: str = "",
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        replace_unknown: bool = False,
+    ) -> Iterator[str]:
+        """What the model writes, piece by piece as each symbol is known: greedily, or drawn by `seed`.
+
+        The options are those of `predict`. The pieces make the text; `prefix` belongs to it.
+        """
+        source = self.read(text, "input 1")
+        if source is None:
+            return
+        codec, begun = self.task.target, self._prefix(prefix)
+        words = self._words(text) if replace_unknown else None
+        with torch.no_grad():
+            step, state = self.model.start(self.model.encode(self.task.collate([source])))
+            logits, state = step(torch.tensor([codec.begin]), state)
+            for index in begun:
+                logits, state = step(torch.tensor([index]), state)
+        say = codec.decoder()
+        yield from (piece for piece in map(say, begun) if piece)
+        draws = sample(
+            step, logits, state, sampling=sampling or Sampling(temperature=0), seed=seed, start=len(begun)
+        )
+        for _ in range(self.task.limit(self.length(source)) - len(begun)):
+            weights = self.model.attention(state)
+            with torch.no_grad():  # around each draw: a generator must not leave the mode set while it waits
+                ids, _, state = next(draws)
+            index = int(ids[0])
+            if index == codec.end:
+                return
+            if piece := self._said(say(index), index, words, None if weights is None else weights[0]):
+                yield piece
+
+    def text(self, prediction: dict[str, Any]) -> str:
+        """One line: the text; with alternatives a line for each, the score before it."""
+        found = prediction["alternatives"]
+        if len(found) < 2:
+            return str(prediction["text"])
+        return "\n".join(f"{one['score']:.4f}\t{one['text']}" for one in found)
+
+    def _prefix(self, text: str) -> list[int]:
+        return self.task.target.encode(text, "prefix").tolist()
+
+    def _prediction(
+        self, text: str, found: list[Hypothesis] | None, replace_unknown: bool, alignment: bool
+    ) -> dict[str, Any]:
+        if found is None:
+            shown = {"alignment": {"source": [], "target": [], "weights": []}} if alignment else {}
+            return {"source": text, "text": "", "score": 0.0, "alternatives": [], **shown}
+        words = self._words(text) if replace_unknown else None
+        said = [{"text": self._text(one, words), "score": one.score} for one in found]
+        prediction: dict[str, Any] = {"source": text, **said[0], "alternatives": said}
+        if alignment:
+            prediction["alignment"] = self._alignment(text, found[0])
+        return prediction
+
+    def _text(self, found: Hypothesis, words: list[str] | None) -> str:
+        if words is None or self.task.target.unknown not in found.ids:
+            return self.task.target.decode(found.ids)
+        say = self.task.target.decoder()
+        looks = [None] * len(found.ids) if found.attention is None else list(found.attention)
+        return "".join(
+            self._said(say(index), index, words, look) for index, look in zip(found.ids, looks, strict=True)
+        )
+
+    def _said(self, piece: str, index: int, words: list[str] | None, weights: Tensor | None) -> str:
+        """What a symbol adds; in place of an unknown one the word that has the most of the `weights` (S,)."""
+        if words is None or index != self.task.target.unknown:
+            return piece
+        if weights is None:
+            raise ConfigError(
+                "replace_unknown: this model does not attend, so that nothing tells what it means"
+            )
+        return piece.removesuffix(UNKNOWN) + words[int(weights[: len(words)].argmax())]
+
+    def _words(self, text: str) -> list[str]:
+        words = self.symbols(text)
+        if words is None:
+            raise ConfigError(f"replace_unknown: the sources of {self.task.name} are no words")
+        return words
+
+    def _alignment(self, text: str, found: Hypothesis) -> dict[str, Any]:
+        """The symbols of both sides, the end counted, and the weights between them."""
+        if found.attention is None:
+            raise ConfigError("alignment: this model does not attend, so that there is none")
+        names, size = self.symbols(text), found.attention.shape[1]
+        return {
+            "source": None if names is None else names + [END] * (size - len(names)),
+            "target": [self.task.target.show(index) for index in found.ids],
+            "weights": found.attention.tolist(),
+        }

@@ -1,28 +1,29 @@
-"""Sequences that an encoder-decoder writes for a batch of sources: by search, or drawn.
+"""How a task searches for sequences: the options that settings and users give, in one place.
 
-Everything about a source is a function of it alone: what else is in the batch has no influence, beyond the
-rounding of products of other sizes.
-Shapes: N sources, S source positions, V target vocabulary. limits (N,) int64, the end counted.
+Shapes: N sources. limits (N,) int64, the end counted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from elman.data.sequence_codec import SequenceCodec
 from elman.errors import ConfigError
+from elman.models.decoding import best_sequences, sampled_sequences
 from elman.models.encoder_decoder import EncoderDecoder
-from elman.search.beam import Hypothesis
-from elman.search.sampling import Sampling, sample
+from elman.search.hypothesis import Hypothesis
+from elman.search.sampling import Sampling
 
 
 @dataclass(frozen=True)
 class Search:
-    """How sequences are found. sampling: drawn, each from the model's own distribution, in place of a search.
+    """A beam search for the `best` likeliest sequences, or, with `sampling`, so many drawn ones.
 
-    Raises ConfigError for values out of range.
+    beam 1 follows one beginning, and ends it where that is likeliest; greedy is Sampling(temperature=0): the
+    likeliest symbol, and the next, to the end. alpha, coverage: see elman.search.beam.
+    seed: of what is drawn. Raises ConfigError for values out of range.
     """
 
     best: int = 1
@@ -33,41 +34,44 @@ class Search:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.best < 1 or self.beam < 1:
-            raise ConfigError(f"search: expected best and beam of at least 1, got {self.best}, {self.beam}")
+        if self.best < 1 or self.beam < 1 or self.alpha < 0 or self.coverage < 0:
+            raise ConfigError(
+                f"search: expected best and beam of at least 1, alpha and coverage of at least 0, got "
+                f"best={self.best}, beam={self.beam}, alpha={self.alpha}, coverage={self.coverage}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Sequences that are followed at a time for each source."""
+        return self.best if self.sampling else max(self.beam, self.best)
+
+    def find(
+        self,
+        model: EncoderDecoder,
+        source: Any,
+        codec: SequenceCodec,
+        limits: Tensor,
+        *,
+        prefixes: Sequence[Sequence[int]] | None = None,
+        sources: Tensor | None = None,
+    ) -> list[list[Hypothesis]]:
+        """For each source what was found, the best first; what is drawn is in order of its probability.
+
+        prefixes: beginnings that are forced; not for what is drawn. sources (N,): numbers of the sources, of
+        which the draws are functions.
+        """
+        if self.sampling is None:
+            return best_sequences(
+                model, source, begin=codec.begin, length=limits, stop=[codec.end], best=self.best,
+                beam=self.rows, alpha=self.alpha, coverage=self.coverage, prefixes=prefixes,
+            )  # fmt: skip
+        if prefixes is not None:
+            raise ConfigError("search: a beginning can be forced on a search, not on what is drawn")
+        drawn = sampled_sequences(
+            model, source, begin=codec.begin, length=limits, stop=[codec.end], sampling=self.sampling,
+            samples=self.best, seed=self.seed, sources=sources,
+        )  # fmt: skip
+        return [sorted(found, key=lambda one: -one.score) for found in drawn]
 
 
-GREEDY = Search()
-
-
-@torch.no_grad()
-def find(
-    model: EncoderDecoder, source: Any, codec: SequenceCodec, limits: Tensor, search: Search = GREEDY
-) -> list[list[Hypothesis]]:
-    """For each source what was found, the best first."""
-    step, state = model.start(model.encode(source))
-    begin = torch.full((len(limits),), codec.begin, dtype=torch.int64, device=limits.device)
-    logits, state = step(begin, state)
-    sampling = search.sampling or Sampling(temperature=0)
-    ids: list[Tensor] = []
-    log_probs: list[Tensor] = []
-    done = torch.zeros(len(limits), dtype=torch.bool, device=limits.device)
-    for symbols, after, _ in sample(step, logits, state, sampling=sampling, seed=search.seed):
-        log_probs.append(logits.log_softmax(1).gather(1, symbols[:, None])[:, 0].double())
-        ids.append(symbols)
-        logits = after
-        done |= (symbols == codec.end) | (len(ids) >= limits)
-        if bool(done.all()):
-            break
-    return [
-        [_hypothesis(torch.stack(ids)[:, row], torch.stack(log_probs)[:, row], codec.end, limit)]
-        for row, limit in enumerate(limits.tolist())
-    ]
-
-
-def _hypothesis(ids: Tensor, log_probs: Tensor, end: int, limit: int) -> Hypothesis:
-    """A row up to its end or its limit."""
-    said = ids.tolist()[:limit]
-    size = said.index(end) + 1 if end in said else limit
-    total = float(log_probs[:size].sum())
-    return Hypothesis(tuple(said[:size]), total, total, said[size - 1] == end)
+GREEDY = Search(sampling=Sampling(temperature=0))

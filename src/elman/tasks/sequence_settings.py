@@ -13,7 +13,7 @@ from pydantic import Field
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.seq2seq import Seq2Seq
 from elman.models.transformer import Transformer
-from elman.tasks.base import Settings, TrainSettings
+from elman.tasks.base import Momentum, Settings, TrainSettings
 
 
 class PairDataSettings(Settings):
@@ -22,7 +22,7 @@ class PairDataSettings(Settings):
     unit: Literal["subwords", "words", "characters"] = Field(
         "subwords", description="the symbols; subwords need elman[translation]"
     )
-    vocabulary: int = Field(8000, ge=4, description="largest number of symbols of a side")
+    vocabulary: int = Field(5000, ge=4, description="largest number of symbols of a side")
     shared: bool = Field(False, description="one vocabulary for both sides")
     lowercase: bool = Field(False, description="read, write and measure in lower case")
     longest: int = Field(200, ge=1, description="symbols of a source, and of a target")
@@ -61,6 +61,13 @@ class SequenceModelSettings(Settings):
 class SequenceTrainSettings(TrainSettings):
     """Training on batches of sequences of like length."""
 
+    updates: int = Field(5000, ge=1, description="steps of the optimizer in all; the schedule ends there")
+    learning_rate: float = Field(2e-3, gt=0, description="the highest, after the warm-up")
+    betas: tuple[Momentum, Momentum] = Field((0.9, 0.98), description="of adam and adamw")
+    warmup: int = Field(200, ge=0, description="updates over which the rate rises from 0")
+    average: float = Field(
+        0.998, ge=0, lt=1, description="weights that are kept and used: a = k a + (1 - k) w; 0: the last ones"
+    )
     tokens: int = Field(4096, ge=1, description="symbols of sources and targets learnt from at once")
     noise: float = Field(
         2.0, ge=0, description="lengths that differ by less may be taken for equal, drawn anew in each epoch"
@@ -74,7 +81,7 @@ class SequenceTrainSettings(TrainSettings):
 class SearchSettings(Settings):
     """How the model is searched when it is used, where nothing else is asked."""
 
-    beam: int = Field(5, ge=1, description="beginnings that are followed at a time; 1: greedy")
+    beam: int = Field(5, ge=1, description="beginnings that are followed at a time")
     alpha: float = Field(1.0, ge=0, description="a score is divided by length to this power")
     coverage: float = Field(0.0, ge=0, description="weight of the penalty for what was not looked at")
 
