@@ -99,7 +99,11 @@ class TestFile:
             ("merges", [["a", "qqq"]], r"the merge \['a', 'qqq'\] is of symbols"),
             ("merges", [["q", "z"]], r"the merge \['q', 'z'\] is of symbols"),
             ("symbols", [*SPECIAL, "a"], "a symbol for each of the 256 bytes"),
-            ("symbols", [*CODEC.symbols, "ab cd"], "the symbol 'ab cd' under 'symbols' is not written in bytes"),
+            (
+                "symbols",
+                [*CODEC.symbols, "ab cd"],
+                "the symbol 'ab cd' under 'symbols' is not written in bytes",
+            ),
             ("symbols", [*CODEC.symbols, ""], "is not written in bytes|a symbol for each"),
         ],
     )

@@ -13,7 +13,11 @@ from elman.metrics.translation import bleu, chrf
 
 pytest.importorskip("sacrebleu", reason="needs elman[translation]")
 
-REFERENCES = ["A man rides a big, brown horse.", "Two dogs are running in the snow!", "The girl's hat is red."]
+REFERENCES = [
+    "A man rides a big, brown horse.",
+    "Two dogs are running in the snow!",
+    "The girl's hat is red.",
+]
 HYPOTHESES = ["a man is riding a brown horse.", "Two dogs running in snow!", "The girl's hat is red."]
 
 
