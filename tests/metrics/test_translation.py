@@ -27,8 +27,8 @@ def test_the_command_prints_the_same(tmp_path: Path, lowercase: bool) -> None:
     (tmp_path / "hypothesis").write_text("".join(f"{line}\n" for line in HYPOTHESES), "utf-8")
     options = ["-lc", "--chrf-lowercase"] if lowercase else []
     printed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "sacrebleu", tmp_path / "reference", "-i", tmp_path / "hypothesis",
-         "-m", "bleu", "chrf", "-w", "6", "-f", "json", *options],
+        [sys.executable, "-W", "ignore", "-m", "sacrebleu", tmp_path / "reference",
+         "-i", tmp_path / "hypothesis", "-m", "bleu", "chrf", "-w", "6", "-f", "json", *options],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     for told, metric in zip(json.loads(printed.stdout), (bleu, chrf), strict=True):

@@ -19,6 +19,7 @@ from elman.predict import evaluate, load
 from elman.runs import Run
 from elman.tasks.config import make_config
 from elman.tasks.sequence_data import sequence_loss, teaching
+from elman.tasks.sequence_settings import MODELS
 from elman.tasks.translation import TranslationTask
 from elman.train import Reporter, train
 from pair_files import SETTINGS, made_pairs, write_aligned, write_table
@@ -168,12 +169,14 @@ class KillAt(Reporter):
 
 
 class TestTraining:
-    def test_a_killed_run_ends_as_an_uninterrupted_one(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", MODELS)
+    def test_a_killed_run_ends_as_an_uninterrupted_one(self, tmp_path: Path, kind: str) -> None:
         files = write_aligned(tmp_path, made_pairs(40))
         whole, run = tmp_path / "whole", tmp_path / "run"
-        train("translation", files, whole, SETTINGS)
+        settings = {**SETTINGS, "model.kind": kind}
+        train("translation", files, whole, settings)
         with pytest.raises(Killed):
-            train("translation", files, run, SETTINGS, reporter=KillAt(5))
+            train("translation", files, run, settings, reporter=KillAt(5))
         with pytest.raises(Killed):
             train("translation", files, run, resume=True, reporter=KillAt(11))
         train("translation", files, run, resume=True)
