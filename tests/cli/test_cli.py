@@ -181,9 +181,10 @@ def test_info_plot_settings_and_doctor(trained: Path, command: Command, tmp_path
     assert "model.hidden" in command("settings", "language-model")[1]
 
 
-def test_the_document_has_the_settings() -> None:
-    document = (ROOT / "docs" / "language-model.md").read_text()
-    rows = settings_table(TASKS["language-model"])
+@pytest.mark.parametrize("task", ["language-model", "translation"])
+def test_the_document_has_the_settings(task: str) -> None:
+    document = (ROOT / "docs" / f"{task}.md").read_text()
+    rows = settings_table(TASKS[task])
     table = [f"| `{key}` | {default} | {meaning.replace('|', '/')} |" for key, default, meaning in rows]
     begin, end = "<!-- settings: begin -->\n", "<!-- settings: end -->"
     shown = document[document.index(begin) + len(begin) : document.index(end)]
