@@ -4,7 +4,7 @@ model = elman.load("runs/shakespeare")
 print(model.generate("ROMEO:", length=300, temperature=0.8, seed=1).text)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,15 @@ import torch
 from torch import nn
 
 from elman.cells import Cell
+from elman.errors import ConfigError
 from elman.runs import Run
 from elman.streaming import Precision, check_precision
 from elman.tasks.base import Predictor, Task
+from elman.tasks.config import make_config
 from elman.weights import put_weights
+
+SEARCH = "search."
+"""Settings that a trained model may be used with in place of its run's: their keys begin so."""
 
 
 def load_model(
@@ -62,12 +67,27 @@ def evaluate(
     checkpoint: str = "best",
     cell: type[Cell] | None = None,
     weights: Precision = "float32",
+    settings: Mapping[str, Any] | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> dict[str, Any]:
     """The task's figures on `files`, or on the run's own validation data where none are named.
 
-    weights: bfloat16 or int8 measure the model as it streams with such weights.
+    weights: bfloat16 or int8 measure the model as it streams with such weights. settings: of the search, for
+    tasks that have one, in place of the run's: {"search.beam": 1}.
     """
     check_precision(weights)
     _, task, model = load_model(run, checkpoint, cell)
+    task = _searching(task, settings or {})
     return task.evaluate(model, [str(path) for path in files], progress, weights)
+
+
+def _searching(task: Task, settings: Mapping[str, Any]) -> Task:
+    """The task with other settings of its search; raises ConfigError for any that shaped the model."""
+    for key in settings:
+        if not key.startswith(SEARCH):
+            raise ConfigError(
+                f"{key}: a model that is trained keeps its settings; only {SEARCH}... can change"
+            )
+    if settings:
+        task.config = make_config(type(task), {**task.config.model_dump(mode="json"), **settings})
+    return task

@@ -63,6 +63,16 @@ class TestEvaluation:
         assert figures["chrf_signature"] in table
         assert f"{figures['bleu']:.4f}" in table
 
+    def test_another_search_and_no_other_model(self, run: Path, command: Command) -> None:
+        options = ["-s", "search.beam=1", "-s", "search.alpha=0", "--json"]
+        greedy, usual = (json.loads(command("evaluate", run, *more)[1]) for more in (options, ["--json"]))
+        assert greedy["chrf"] != usual["chrf"]
+        assert greedy["nats"] == usual["nats"]
+        status, _, told = command("evaluate", run, "-s", "model.hidden=9")
+        assert status == 2
+        assert "model.hidden: a model that is trained keeps its settings" in told
+        assert "unknown key 'search.width'" in command("evaluate", run, "-s", "search.width=9")[2]
+
 
 class TestPrediction:
     def test_a_line_for_each_input_from_arguments_and_standard_input(

@@ -19,6 +19,7 @@ from elman.cli.common import (
 )
 from elman.errors import ConfigError
 from elman.predict import evaluate, load
+from elman.tasks.config import parse_setting
 from elman.tasks.language_predictor import COMPLETION_STOPS, LanguagePredictor
 
 
@@ -32,12 +33,17 @@ def evaluate_command(
     checkpoint: CheckpointName = "best",
     cell: OwnCell = None,
     weights: WeightsPrecision = "float32",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("-s", "--set", metavar="KEY=VALUE", help="A setting of the search, as search.beam=1."),
+    ] = None,
 ) -> None:
     """Measure a model on files, or on the validation data of its run."""
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("evaluating", total=1.0)
         figures = evaluate(
             run, files or [], checkpoint=checkpoint, cell=own_cell(cell), weights=weights,
+            settings=dict(parse_setting(text) for text in setting or []),
             progress=lambda fraction: bar.update(task, completed=fraction),
         )  # fmt: skip
     if json:

@@ -13,6 +13,8 @@ resumed run sees exactly what an uninterrupted one would have seen.
 Shapes: E examples. primary, secondary (E,) int64 lengths: what orders first, and among equals.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -41,9 +43,19 @@ class Buckets:
         self._epoch: tuple[int, list[Tensor]] | None = None
 
     @property
-    def symbols(self) -> int:
-        """In one epoch."""
-        return self._total
+    def largest(self) -> int:
+        """Symbols of the largest batch of the first epoch, padded."""
+        return max(len(rows) * sum(self._longest(rows)) for rows in self.plan(0))
+
+    @property
+    def targets(self) -> int:
+        """The most primary symbols in a batch of the first epoch."""
+        return max(int(self._lengths[0][rows].sum()) for rows in self.plan(0))
+
+    @property
+    def pairs(self) -> int:
+        """The most pairs of a primary and a secondary place in a batch of the first epoch, padded."""
+        return max(len(rows) * math.prod(self._longest(rows)) for rows in self.plan(0))
 
     def read(self, update: int) -> Tensor:
         """The examples (n,) int64 of `update` (0, 1, ...), by their place in the data."""
@@ -51,6 +63,10 @@ class Buckets:
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = epoch, self.plan(epoch)
         return self._epoch[1][place]
+
+    def _longest(self, rows: Tensor) -> tuple[int, int]:
+        primary, secondary = self._lengths
+        return int(primary[rows].max()), int(secondary[rows].max())
 
     def plan(self, epoch: int) -> list[Tensor]:
         """The batches of an epoch, in the order in which they come."""

@@ -75,18 +75,22 @@ class SequenceTask(Task):
         return MODELS[config.model.kind](config.model, config.train.precision, self.sizes())
 
     def memory(self, model: nn.Module) -> int:
-        train, settings = self.config.train, self.config.model
-        training, valid = self.data()
-        # Counted in float32, as the language model does: weights with gradients, moments and their copies;
-        # for a symbol of a batch (half of them are targets) the arrays of H of each layer and around it, a
-        # look at a source, and those of V: logits, in bfloat16 too, their gradient and a copy of it.
+        settings, symbols = self.config.model, len(self.target)
+        buckets = self.examples().buckets
+        # Counted in float32, as seen on training itself: weights with gradients, moments and their copies;
+        # for each symbol of a batch the arrays of each layer and around it; for each target those of V
+        # (logits, their gradient, copies in bfloat16); for each target and place of its source a look's.
         weights = 8 * sum(parameter.numel() for parameter in model.parameters())
-        longest = int(torch.cat([training.source_lengths, valid.source_lengths]).max())
-        symbols = len(self.target)
-        step = 40 * settings.hidden * settings.layers + 8 * settings.embedding + 4 * longest
-        learnt = train.tokens * (step + 4 * symbols)
-        measured = EVALUATE_TOKENS * (step + 3 * symbols)
-        return 4 * (weights + max(learnt, measured if len(valid) else 0))
+        if settings.kind == "recurrent":
+            width, layer = settings.hidden, 40 * settings.hidden
+            look = 3 * settings.hidden if settings.attention else 0
+        else:
+            width, layer = settings.embedding, 30 * settings.embedding + 4 * settings.hidden
+            look = 6 * settings.heads * settings.layers
+        read = layer * settings.layers + 8 * settings.embedding
+        learnt = buckets.largest * read + buckets.targets * 4 * symbols + buckets.pairs * look
+        measured = EVALUATE_TOKENS * (12 * width * settings.layers + 2 * symbols)
+        return 4 * (weights + max(learnt, measured if len(self.data()[1]) else 0))
 
     def examples(self) -> SequenceExamples:
         ends = self.target.begin, self.target.end
