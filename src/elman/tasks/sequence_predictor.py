@@ -22,6 +22,7 @@ from elman.search.sampling import Sampling, sample
 from elman.streaming import Precision
 from elman.tasks.base import Predictor
 from elman.tasks.sequence_data import by_size
+from elman.tasks.sequence_search import find
 from elman.tasks.sequence_task import EVALUATE_TOKENS, SequenceTask
 
 
@@ -97,11 +98,12 @@ class SequencePredictor(Predictor):
         for batch in by_size(lengths, EVALUATE_TOKENS // search.rows):
             rows = [said[place] for place in batch]
             begun = None if prefixes is None else [self._prefix(prefixes[row]) for row in rows]
-            hypotheses = search.find(
+            hypotheses = find(
                 self.model,
                 self.task.collate([sources[row] for row in rows]),
                 self.task.target,
                 torch.tensor([self.task.limit(lengths[place]) for place in batch]),
+                search,
                 prefixes=begun,
                 sources=torch.tensor(rows) + first,
             )

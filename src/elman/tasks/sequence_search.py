@@ -45,33 +45,34 @@ class Search:
         """Sequences that are followed at a time for each source."""
         return self.best if self.sampling else max(self.beam, self.best)
 
-    def find(
-        self,
-        model: EncoderDecoder,
-        source: Any,
-        codec: SequenceCodec,
-        limits: Tensor,
-        *,
-        prefixes: Sequence[Sequence[int]] | None = None,
-        sources: Tensor | None = None,
-    ) -> list[list[Hypothesis]]:
-        """For each source what was found, the best first; what is drawn is in order of its probability.
-
-        prefixes: beginnings that are forced; not for what is drawn. sources (N,): numbers of the sources, of
-        which the draws are functions.
-        """
-        if self.sampling is None:
-            return best_sequences(
-                model, source, begin=codec.begin, length=limits, stop=[codec.end], best=self.best,
-                beam=self.rows, alpha=self.alpha, coverage=self.coverage, prefixes=prefixes,
-            )  # fmt: skip
-        if prefixes is not None:
-            raise ConfigError("search: a beginning can be forced on a search, not on what is drawn")
-        drawn = sampled_sequences(
-            model, source, begin=codec.begin, length=limits, stop=[codec.end], sampling=self.sampling,
-            samples=self.best, seed=self.seed, sources=sources,
-        )  # fmt: skip
-        return [sorted(found, key=lambda one: -one.score) for found in drawn]
-
 
 GREEDY = Search(sampling=Sampling(temperature=0))
+
+
+def find(
+    model: EncoderDecoder,
+    source: Any,
+    codec: SequenceCodec,
+    limits: Tensor,
+    search: Search = GREEDY,
+    *,
+    prefixes: Sequence[Sequence[int]] | None = None,
+    sources: Tensor | None = None,
+) -> list[list[Hypothesis]]:
+    """For each source what was found, the best first; what is drawn is in order of its probability.
+
+    prefixes: beginnings that are forced; not for what is drawn. sources (N,): numbers of the sources, of
+    which the draws are functions. Raises ConfigError for a beginning of what is drawn.
+    """
+    if search.sampling is None:
+        return best_sequences(
+            model, source, begin=codec.begin, length=limits, stop=[codec.end], best=search.best,
+            beam=search.rows, alpha=search.alpha, coverage=search.coverage, prefixes=prefixes,
+        )  # fmt: skip
+    if prefixes is not None:
+        raise ConfigError("search: a beginning can be forced on a search, not on what is drawn")
+    drawn = sampled_sequences(
+        model, source, begin=codec.begin, length=limits, stop=[codec.end], sampling=search.sampling,
+        samples=search.best, seed=search.seed, sources=sources,
+    )  # fmt: skip
+    return [sorted(found, key=lambda one: -one.score) for found in drawn]

@@ -21,7 +21,7 @@ from elman.models.encoder_decoder import EncoderDecoder
 from elman.streaming import Precision
 from elman.tasks.base import Stopped, Task
 from elman.tasks.sequence_data import SequenceData, SequenceExamples, sequence_loss, teaching
-from elman.tasks.sequence_search import GREEDY, Search
+from elman.tasks.sequence_search import GREEDY, Search, find
 from elman.tasks.sequence_settings import MODELS
 
 EVALUATE_TOKENS = 8192
@@ -170,7 +170,7 @@ class SequenceTask(Task):
             progress(done / len(data))
             limits = torch.tensor([self.limit(int(data.source_lengths[row])) for row in rows])
             source = self.collate([data.sources[row] for row in rows])
-            found = search.find(model, source, self.target, limits)
+            found = find(model, source, self.target, limits, search)
             for row, hypotheses in zip(rows, found, strict=True):
                 texts[row] = self.target.decode(hypotheses[0].ids)
             done += len(rows)
