@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from elman.predict import load
+from elman.tasks.sequence_data import SequenceData
+from elman.tasks.sequence_search import Search
+from elman.tasks.sequence_task import SequenceTask
 from elman.train import train
 from pair_files import SETTINGS, made_pairs, write_aligned, write_table
 
@@ -63,15 +66,25 @@ class TestEvaluation:
         assert figures["chrf_signature"] in table
         assert f"{figures['bleu']:.4f}" in table
 
-    def test_another_search_and_no_other_model(self, run: Path, command: Command) -> None:
-        options = ["-s", "search.beam=1", "-s", "search.alpha=0", "--json"]
-        greedy, usual = (json.loads(command("evaluate", run, *more)[1]) for more in (options, ["--json"]))
-        assert greedy["chrf"] != usual["chrf"]
-        assert greedy["nats"] == usual["nats"]
+    def test_another_search_and_no_other_model(
+        self, run: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert "unknown key 'search.width'" in command("evaluate", run, "-s", "search.width=9")[2]
         status, _, told = command("evaluate", run, "-s", "model.hidden=9")
         assert status == 2
         assert "model.hidden: a model that is trained keeps its settings" in told
-        assert "unknown key 'search.width'" in command("evaluate", run, "-s", "search.width=9")[2]
+        seen: list[Search] = []
+
+        def write(
+            self: SequenceTask, model: object, data: SequenceData, search: Search, progress: object
+        ) -> list[str]:
+            seen.append(search)
+            return list(data.texts)
+
+        monkeypatch.setattr(SequenceTask, "write", write)
+        figures = command("evaluate", run, "-s", "search.beam=2", "-s", "search.alpha=0.3", "--json")[1]
+        assert seen == [Search(beam=2, alpha=0.3)]
+        assert json.loads(figures)["chrf"] == pytest.approx(100)
 
 
 class TestPrediction:
