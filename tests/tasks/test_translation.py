@@ -173,7 +173,7 @@ class TestTraining:
     def test_a_killed_run_ends_as_an_uninterrupted_one(self, tmp_path: Path, kind: str) -> None:
         files = write_aligned(tmp_path, made_pairs(40))
         whole, run = tmp_path / "whole", tmp_path / "run"
-        settings = {**SETTINGS, "model.kind": kind}
+        settings = {**SETTINGS, "model.kind": kind, "model.heads": 2}
         train("translation", files, whole, settings)
         with pytest.raises(Killed):
             train("translation", files, run, settings, reporter=KillAt(5))
