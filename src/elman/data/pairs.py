@@ -70,10 +70,10 @@ def read_pairs(paths: Sequence[str | Path], skip: bool = False) -> Pairs:
     names = [str(path) for path in paths]
     tables = [name.removesuffix(".gz").endswith(".tsv") for name in names]
     if len(names) == 1 or (names and all(tables)):
-        read = [_Lines(name) for name in names]
-        rows: Iterator[_Row] = (row for lines in read for row in _table(lines))
+        read = [Lines(name) for name in names]
+        rows: Iterator[Row] = (row for lines in read for row in _table(lines))
     elif len(names) == 2 and not any(tables):
-        read = [_Lines(name) for name in names]
+        read = [Lines(name) for name in names]
         rows = _aligned(*read)
     else:
         raise ConfigError(
@@ -112,7 +112,7 @@ def unpack(content: bytes, path: str | Path) -> bytes:
     return text
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """A pair, or the reason why a row is none, in short and in full."""
 
     pair: Pair | None
@@ -120,7 +120,7 @@ class _Row(NamedTuple):
     message: str = ""
 
 
-class _Lines:
+class Lines:
     """The lines of a file as bytes, and what a run remembers of it."""
 
     def __init__(self, path: str) -> None:
@@ -145,13 +145,13 @@ class _Lines:
     def place(self, row: int) -> str:
         return f"{self.path}: line {row}"
 
-    def text(self, row: int) -> str | _Row:
+    def text(self, row: int) -> str | Row:
         """Line `row`, counted from 1, or what is wrong with it."""
         try:
             text = self.lines[row - 1].decode("utf-8").removesuffix("\r")
         except UnicodeDecodeError as error:
             byte = self.lines[row - 1][error.start]
-            return _Row(
+            return Row(
                 None,
                 "not UTF-8",
                 f"{self.place(row)}: byte {byte:#04x} at column {error.start + 1} is not UTF-8",
@@ -159,23 +159,21 @@ class _Lines:
         return text
 
 
-def _table(lines: _Lines) -> Iterator[_Row]:
+def _table(lines: Lines) -> Iterator[Row]:
     """The rows of a file of source TAB target."""
     for row in range(1, len(lines.lines) + 1):
         text = lines.text(row)
-        if isinstance(text, _Row):
+        if isinstance(text, Row):
             yield text
             continue
         fields = text.split("\t")
         place = lines.place(row)
         if not text.strip():
-            yield _Row(None, "empty", f"{place}: the line is empty, expected source TAB target")
+            yield Row(None, "empty", f"{place}: the line is empty, expected source TAB target")
         elif len(fields) == 1:
-            yield _Row(
-                None, "without a tab", f"{place}: no tab in {_quote(text)}, expected source TAB target"
-            )
+            yield Row(None, "without a tab", f"{place}: no tab in {_quote(text)}, expected source TAB target")
         elif len(fields) > 2:
-            yield _Row(
+            yield Row(
                 None,
                 "with too many tabs",
                 f"{place}: {len(fields) - 1} tabs in {_quote(text)}, expected one, as source TAB target",
@@ -184,38 +182,38 @@ def _table(lines: _Lines) -> Iterator[_Row]:
             yield _pair(fields[0], fields[1], lines, lines, row)
 
 
-def _aligned(sources: _Lines, targets: _Lines) -> Iterator[_Row]:
+def _aligned(sources: Lines, targets: Lines) -> Iterator[Row]:
     """The lines of two files side by side; raises DataError where there are more of one than of the other."""
     counts = len(sources.lines), len(targets.lines)
     if counts[0] != counts[1]:
         longer, row = (sources if counts[0] > counts[1] else targets), min(counts) + 1
         text = longer.text(row)
-        said = text.message if isinstance(text, _Row) else f"{longer.place(row)}: {_quote(text)}"
+        said = text.message if isinstance(text, Row) else f"{longer.place(row)}: {_quote(text)}"
         raise DataError(
             f"{sources.path} has {counts[0]:,} lines and {targets.path} {counts[1]:,}, expected as many; the "
             f"first without a partner is {said}{_first_empty(sources, targets)}"
         )
     for row in range(1, counts[0] + 1):
         source, target = sources.text(row), targets.text(row)
-        if isinstance(source, _Row):
+        if isinstance(source, Row):
             yield source
-        elif isinstance(target, _Row):
+        elif isinstance(target, Row):
             yield target
         else:
             yield _pair(source, target, sources, targets, row)
 
 
-def _first_empty(*files: _Lines) -> str:
+def _first_empty(*files: Lines) -> str:
     """Where to look for the cause of unequal counts: the first empty line."""
     empty = [(lines.lines.index(b"") + 1, lines.path) for lines in files if b"" in lines.lines]
     return f"; look at the empty line {min(empty)[0]:,} of {min(empty)[1]}" if empty else ""
 
 
-def _pair(source: str, target: str, sources: _Lines, targets: _Lines, row: int) -> _Row:
+def _pair(source: str, target: str, sources: Lines, targets: Lines, row: int) -> Row:
     for side, text, lines in (("source", source, sources), ("target", target, targets)):
         if not text.strip():
-            return _Row(None, f"with an empty {side}", f"{lines.place(row)}: the {side} is empty")
-    return _Row(Pair(source, target, sources.path, targets.path, row))
+            return Row(None, f"with an empty {side}", f"{lines.place(row)}: the {side} is empty")
+    return Row(Pair(source, target, sources.path, targets.path, row))
 
 
 def _quote(text: str) -> str:
