@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from elman.cli import catalog, ctc, doctor, ngram, predict, score, show, training, use
+from elman.cli import catalog, chat, ctc, doctor, ngram, predict, score, show, training, use
 from elman.errors import ElmanError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("train")(training.train_command)
 app.command("evaluate")(use.evaluate_command)
 app.command("predict")(predict.predict_command)
 app.command("generate")(use.generate_command)
+app.command("chat")(chat.chat_command)
 app.command("score")(score.score_command)
 app.command("info")(show.info_command)
 app.command("plot")(show.plot_command)

@@ -3,11 +3,13 @@
 from elman.errors import ConfigError
 from elman.tasks.base import Task
 from elman.tasks.captioning import CaptioningTask
+from elman.tasks.dialogue import DialogueTask
 from elman.tasks.language_model import LanguageModelTask
 from elman.tasks.translation import TranslationTask
 
 TASKS: dict[str, type[Task]] = {
     LanguageModelTask.name: LanguageModelTask,
+    DialogueTask.name: DialogueTask,
     TranslationTask.name: TranslationTask,
     CaptioningTask.name: CaptioningTask,
 }

@@ -49,7 +49,7 @@ class PairTask(SequenceTask):
         pairs = cls.read_pairs(config, files)
         valid = None
         if data.valid_files:
-            valid = cls.read_pairs(config, [str(Path(path).absolute()) for path in data.valid_files])
+            valid = cls.read_pairs(config, [str(Path(path).absolute()) for path in data.valid_files], files)
         training, held = _split(pairs, valid, data.valid_fraction)
         task = cls(config, _codecs(data, training), pairs.files + (valid.files if valid else []))
         task._data = task._encode_all(training, held)
@@ -60,8 +60,8 @@ class PairTask(SequenceTask):
         return cls(config, _codecs_from_json(codec, name), files)
 
     @classmethod
-    def read_pairs(cls, config: Any, files: Sequence[str]) -> Pairs:
-        """The pairs in files, as the settings say."""
+    def read_pairs(cls, config: Any, files: Sequence[str], training: Sequence[str] = ()) -> Pairs:
+        """The pairs in files, as the settings say; training: the files of the run, where these are others."""
         return read_pairs(files, config.data.skip)
 
     @property
@@ -77,11 +77,11 @@ class PairTask(SequenceTask):
     def load(self) -> tuple[SequenceData, SequenceData]:
         count = len(self.files) - len(self.config.data.valid_files)
         pairs = self._reread(self.files[:count])
-        valid = self._reread(self.files[count:]) if self.files[count:] else None
+        valid = self._reread(self.files[count:], self._trained_on()) if self.files[count:] else None
         return self._encode_all(*_split(pairs, valid, self.config.data.valid_fraction))
 
     def read(self, files: Sequence[str]) -> SequenceData:
-        return self._encode(self.read_pairs(self.config, files))
+        return self._encode(self.read_pairs(self.config, files, self._trained_on()))
 
     def collate(self, sources: Sequence[Tensor]) -> Padded:
         return Padded.of(sources)
@@ -93,7 +93,7 @@ class PairTask(SequenceTask):
         self.data()
         return self._described
 
-    def predictor(self, model: nn.Module, weights: Precision = "float32") -> "TextPredictor":
+    def predictor(self, model: nn.Module, weights: Precision = "float32") -> SequencePredictor:
         assert isinstance(model, EncoderDecoder)
         return TextPredictor(self, model, weights)
 
@@ -150,8 +150,12 @@ class PairTask(SequenceTask):
             f"read (data.longest); cut it, or set data.longest or data.skip=true"
         )
 
-    def _reread(self, files: list[dict[str, Any]]) -> Pairs:
-        pairs = self.read_pairs(self.config, [file["path"] for file in files])
+    def _trained_on(self) -> list[str]:
+        count = len(self.files) - len(self.config.data.valid_files)
+        return [file["path"] for file in self.files[:count]]
+
+    def _reread(self, files: list[dict[str, Any]], training: Sequence[str] = ()) -> Pairs:
+        pairs = self.read_pairs(self.config, [file["path"] for file in files], training)
         for file, now in zip(files, pairs.files, strict=True):
             if now["sha256"] != file["sha256"]:
                 raise DataError(

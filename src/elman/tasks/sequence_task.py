@@ -123,13 +123,17 @@ class SequenceTask(Task):
         assert isinstance(model, EncoderDecoder)
         if weights != "float32":
             raise ConfigError(f"weights: {self.name} uses float32 only, got {weights}")
-        sacrebleu()
+        self.require()
         data = self.read(files) if files else self.data()[1]
         if not len(data):
             raise DataError("evaluate: the run has no validation data; name FILEs to evaluate on")
         rate = self.rate(model, data, lambda part: progress(part * 0.2))
         written = self.write(model, data, self.search(), lambda part: progress(0.2 + part * 0.8))
         return {**self._rate_figures(rate), **self.measure(data.texts, written), "sentences": len(data)}
+
+    def require(self) -> None:
+        """Raises ConfigError where a library that `measure` needs is missing."""
+        sacrebleu()
 
     def measure(self, references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Any]:
         """BLEU and chrF with their signatures."""

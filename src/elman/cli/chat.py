@@ -1,0 +1,161 @@
+"""elman chat: talk with a model, line by line."""
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elman.cli.common import CheckpointName, OwnCell, RunFolder, errors, own_cell, say
+from elman.errors import ConfigError, DataError
+from elman.predict import load
+from elman.search.reranking import MutualInformation
+from elman.tasks.chat import Chat, ChatSettings, open_chat
+from elman.tasks.dialogue_predictor import CANDIDATES, DialoguePredictor, Reranker
+
+PROMPT = "> "
+COMMANDS = "/reset: forget what was said; /temperature X; /seed N; /quit"
+
+ReverseRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--reverse", metavar="RUN", help="Choose answers by what they answer: a run of data.reverse=true."
+    ),
+]
+ReverseWeight = Annotated[float, typer.Option(help="Of the reverse model's log probability.", min=0)]
+LanguageRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--language", metavar="RUN", help="Take off what is likely anyway: a run of data.history=0."
+    ),
+]
+LanguageWeight = Annotated[float, typer.Option(help="Of the language model's log probability.", min=0)]
+Candidates = Annotated[int, typer.Option(help="Answers to choose from.", min=1)]
+
+
+def chat_command(
+    run: RunFolder,
+    temperature: Annotated[
+        float | None, typer.Option(help="Draw answers; 0: always the likeliest symbol. Default: search.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Choose among the likeliest that add up to p.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same conversation.", min=0)] = 0,
+    reverse: ReverseRun = None,
+    reverse_weight: ReverseWeight = 0.5,
+    language: LanguageRun = None,
+    language_weight: LanguageWeight = 0.3,
+    candidates: Candidates = CANDIDATES,
+    checkpoint: CheckpointName = "best",
+    cell: OwnCell = None,
+) -> None:
+    """Talk with a dialogue or language model: a line in, a line out; the model keeps what was said.
+
+    Commands: /reset forgets, /temperature X and /seed N change how answers are drawn, /quit leaves, as does
+    the end of input.
+    """
+    model = load(run, checkpoint, own_cell(cell))
+    set_reranker(model, reverse, reverse_weight, language, language_weight, candidates)
+    chat = open_chat(model, ChatSettings(temperature, top_k, top_p, seed))
+    asked = sys.stdin.isatty()
+    if asked:
+        # Lines can be edited and called back where the platform has it.
+        importlib.import_module("readline")
+        errors.print(COMMANDS, markup=False)
+    try:
+        while (line := _line(asked)) is not None:
+            if not _answered(chat, line, asked):
+                return
+    except KeyboardInterrupt:
+        say()
+        raise typer.Exit(130) from None
+
+
+def set_reranker(
+    model: object,
+    reverse: Path | None,
+    reverse_weight: float,
+    language: Path | None,
+    language_weight: float,
+    candidates: int,
+) -> None:
+    """Lets a dialogue model choose among its answers with the models of these runs, where there are any."""
+    if reverse is None and language is None:
+        return
+    if not isinstance(model, DialoguePredictor):
+        raise ConfigError("--reverse and --language choose among the answers of a dialogue run")
+    weights = MutualInformation(
+        reverse=0.0 if reverse is None else reverse_weight,
+        language=0.0 if language is None else language_weight,
+    )
+    model.reranker = Reranker(weights, _dialogue(reverse), _dialogue(language), candidates)
+
+
+def _dialogue(run: Path | None) -> DialoguePredictor | None:
+    if run is None:
+        return None
+    model = load(run)
+    if not isinstance(model, DialoguePredictor):
+        raise ConfigError(f"{run}: expected a dialogue run")
+    return model
+
+
+def _line(asked: bool) -> str | None:
+    """The next line without its end; None at the end of input."""
+    if asked:
+        try:
+            return input(PROMPT)
+        except EOFError:
+            say()
+            return None
+    line = sys.stdin.readline()
+    return line.rstrip("\r\n") if line else None
+
+
+def _answered(chat: Chat, line: str, asked: bool) -> bool:
+    """Says the answer to a line, or does what it asks for; False to leave.
+
+    What cannot be read is told; somebody at a keyboard may then try again, a pipe has failed.
+    """
+    words = line.split()
+    if not words:
+        return True
+    try:
+        if words[0].startswith("/"):
+            return _obeyed(chat, words)
+        say(chat.say(line.strip()))
+    except (ConfigError, DataError) as error:
+        if not asked:
+            raise
+        errors.print(f"elman: {error}", markup=False, soft_wrap=True)
+    return True
+
+
+def _obeyed(chat: Chat, words: list[str]) -> bool:
+    """Does what a line that begins with / says; False to leave."""
+    match words:
+        case ["/quit"]:
+            return False
+        case ["/reset"]:
+            chat.reset()
+        case ["/temperature", value]:
+            _change(chat, replace(chat.settings, temperature=_number(value, words[0], float)))
+        case ["/seed", value]:
+            _change(chat, replace(chat.settings, seed=int(_number(value, words[0], int))))
+        case _:
+            raise ConfigError(f"{' '.join(words)}: expected a line to answer, or one of {COMMANDS}")
+    return True
+
+
+def _change(chat: Chat, settings: ChatSettings) -> None:
+    settings.sampling()  # raises for values out of range, before anything has changed
+    chat.settings = settings
+
+
+def _number(text: str, command: str, kind: type[float] | type[int]) -> float:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ConfigError(f"{command}: expected a number, got {text!r}") from error
