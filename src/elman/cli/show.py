@@ -4,17 +4,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from matplotlib.figure import Figure
 
 from elman.cli.common import AsJson, CheckpointName, OwnCell, RunFolder, own_cell, say, say_json, say_table
+from elman.data.sequence_codec import END
 from elman.errors import ConfigError, RunError
+from elman.plots.alignment import alignment, join_pieces
 from elman.plots.curves import learning_curve
 from elman.plots.style import save
 from elman.plots.surprisal import surprisal
 from elman.predict import load
 from elman.runs import Run
 from elman.tasks import TASKS, find_task
+from elman.tasks.base import Predictor
 from elman.tasks.config import settings_table
 from elman.tasks.language_predictor import LanguagePredictor
+from elman.tasks.sequence_predictor import SequencePredictor
 
 
 def info_command(run: RunFolder, json: AsJson = False) -> None:
@@ -55,7 +60,11 @@ def info_command(run: RunFolder, json: AsJson = False) -> None:
 def plot_command(
     run: RunFolder,
     text: Annotated[
-        str | None, typer.Option(help="Also show how surprising each symbol of this text is.")
+        str | None,
+        typer.Option(
+            help="Also show how surprising each symbol of this text is to a language model, or where a model "
+            "that writes looked in it for each word."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="RUN/plots if none.")
@@ -72,10 +81,8 @@ def plot_command(
     pictures = {"learning": learning_curve(records, title=folder.path.name)}
     if text is not None:
         model = load(run, checkpoint, own_cell(cell))
-        if not isinstance(model, LanguagePredictor):
-            raise ConfigError(f"{run}: --text needs a language model")
-        score = model.score(text)
-        pictures["surprisal"] = surprisal(score.symbols, score.log_probs, title=folder.path.name)
+        name, picture = _picture(model, text, folder.path.name)
+        pictures[name] = picture
     for name, picture in pictures.items():
         for suffix in ("svg", "png"):
             say(str(save(picture, target / f"{name}.{suffix}")))
@@ -91,6 +98,22 @@ def settings_command(
         say_json([dict(zip(("key", "default", "meaning"), row, strict=True)) for row in rows])
     else:
         say_table(["setting", "default", "meaning"], rows)
+
+
+def _picture(model: Predictor, text: str, title: str) -> tuple[str, Figure]:
+    """The picture of a text, and its name; ConfigError where the model has none of a text."""
+    if isinstance(model, LanguagePredictor):
+        score = model.score(text)
+        return "surprisal", surprisal(score.symbols, score.log_probs, title=title)
+    if not isinstance(model, SequencePredictor):
+        raise ConfigError("--text needs a language model, or one that reads a text and writes another")
+    shown = model.predict([text], alignment=True)[0]["alignment"]
+    if not shown["weights"]:
+        raise ConfigError("--text: nothing to read in it; give a text")
+    sides = shown["weights"], shown["source"], shown["target"]
+    if model.task.target.unit == "subwords":  # shown as the words that they make
+        sides = join_pieces(*sides, whole=[END])
+    return "alignment", alignment(*sides, title)
 
 
 def _weights(folder: Run) -> int:
