@@ -27,7 +27,8 @@ def unambiguous(model: DialoguePredictor, file: Path) -> list[tuple[str, str]]:
         answers[pair.source].add(model.dialogue.target.normalise(pair.target))
     longest, codec = data.longest, model.dialogue.codecs.source
     fits = {question for question in answers if len(codec.encode(question)) <= longest}
-    return [(question, *found) for question, found in answers.items() if len(found) == 1 and question in fits]
+    one = {question: min(found) for question, found in answers.items() if len(found) == 1}
+    return [(question, answer) for question, answer in one.items() if question in fits]
 
 
 def main() -> int:

@@ -25,7 +25,9 @@ def made(folder: Path, settings: Mapping[str, Any] = {}, scale: float = 3.0) -> 
     with torch.no_grad():
         for weight in model.parameters():
             weight *= scale
-    return task.predictor(model)
+    found = task.predictor(model)
+    assert isinstance(found, TextPredictor)
+    return found
 
 
 SOURCES = [source for source, _ in made_pairs(9, 8)]
