@@ -11,7 +11,8 @@ digit nor a combination of the test was seen in training (elman.data.scenes).
 Exact: the digits named, in order, are those of the scene. Attention mass, of the words that name a digit in
 captions whose sequence is exact: the share of the weight that lies on regions whose square of pixels meets
 the box of the digit named; as a bar to it, the same share of an attention that is equal everywhere. Strict
-mass counts of each region only the part of its square that lies inside the box.
+mass counts of each region only the part of its square that lies inside the box. A hard attention has all its
+weight on the region that it takes.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from elman.data.images import read_image
 from elman.data.scenes import PHRASINGS, SIDE, WORDS, Box, draw_scene, read_digits
@@ -51,7 +53,7 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 ATTENTIONS: dict[str, dict[str, Any]] = {
     "soft": {"model.attention": "additive", "model.attention_options": {"size": 64}},
-    "hard": {"model.attention": "hard"},
+    "hard": {"model.attention": "hard", "model.attention_options": {"size": 64}},
     "none": {"model.attention": None},
 }
 
@@ -106,6 +108,8 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
         inputs = Padded.of([torch.tensor([codec.begin, *ids[:-1]]) for ids in found])
         with torch.no_grad():
             weights = model.taught(view, inputs.data, inputs.lengths).weights
+        if task.config.model.attention == "hard":
+            weights = one_hot(weights.argmax(2), weights.shape[2]).float()
         for row, (name, ids) in enumerate(zip(part, found, strict=True)):
             told = [codec.symbols[index] for index in ids]
             places = [place for place, word in enumerate(told) if word in WORDS]
