@@ -28,7 +28,9 @@ static void pack_panel(const Call& call, int which, bool backward, const Shape& 
             continue;
         }
         const float* from = w + (ptrdiff_t(gate) * p.width + unit) * p.size;
-        for (int k0 = 0; k0 < shape.depth; k0 += 16)  // a block of 16 x L, so that lines are met while they are near
+        int k0 = 0;
+        for (; !HALF && count == L && k0 + L <= shape.depth; k0 += L) transpose(from + k0, p.size, to + k0 * step, step);
+        for (; k0 < shape.depth; k0 += 16)  // a block of 16 x L, so that lines are met while they are near
             for (int lane = 0; lane < count; lane++)
                 for (int k = k0; k < least(k0 + 16, shape.depth); k++) {
                     const float* first = from + ptrdiff_t(lane) * p.size + k * PAIR;

@@ -17,7 +17,7 @@ static bool derivatives_of(const Lifted& of, const Product& p, const Shape& shap
     return true;
 }
 
-// A part of a product's columns over one chunk of rows: its weights' and its biases' gradients, added to. a: the rows of
+// A part of a product's columns over one chunk of rows: its weights' and, where there are any, its biases' gradients, added to. a: the rows of
 // the left operand, `block` words from one unit block to the next, in runs as `left` says; pairs: room for those of d.
 static void weight_part(const Lifted& of, const Product& p, const Shape& shape, int part, const Segment* segment,
                         int segments, const Segment* left, int lefts, const float* a, ptrdiff_t block, float* pairs,
@@ -26,9 +26,9 @@ static void weight_part(const Lifted& of, const Product& p, const Shape& shape, 
     if (!derivatives_of(of, p, shape, part, d)) return;
     if (!derivatives_of(of, p, shape, part + 1, next)) __builtin_memcpy(next, d, sizeof(d));
     const int rows = int(segment[segments - 1].row + segment[segments - 1].count - segment[0].row);
-    if (shape.nv == 4)
+    if (bias && shape.nv == 4)
         sum_rows<4>(segment, segments, d, bias);
-    else
+    else if (bias)
         sum_rows<3>(segment, segments, d, bias);
     for (int v = 0; HALF && v < shape.nv; v++) {
         float* to = pairs + v * (SUM_ROWS / 2) * L;
@@ -54,7 +54,11 @@ static void unpack_part(const Product& p, const Shape& shape, int part, const fl
         const int i = part % shape.parts * shape.nv + v, gate = i % shape.gates;
         const int unit = (part / shape.parts * shape.units + i / shape.gates) * L;
         const int count = p.width - unit < 0 ? 0 : least(L, p.width - unit);
-        for (int k0 = 0; k0 < p.size; k0 += 16)
+        int k0 = 0;
+        for (; count == L && k0 + L <= p.size; k0 += L)
+            transpose(sum + (ptrdiff_t(k0) * shape.nv + v) * L, shape.nv * L,
+                      weight + (ptrdiff_t(gate) * p.width + unit) * p.size + k0, p.size);
+        for (; k0 < p.size; k0 += 16)
             for (int lane = 0; lane < count; lane++) {
                 float* to = weight + (ptrdiff_t(gate) * p.width + unit + lane) * p.size;
                 for (int k = k0; k < least(k0 + 16, p.size); k++) to[k] = sum[(ptrdiff_t(k) * shape.nv + v) * L + lane];
@@ -109,7 +113,7 @@ static void weight_gradients(const Call& call, int thread, int which) {
         for (int part = begin; part < end; part++)
             weight_part(of, p, shape, part, segment + from, to - from, HALF ? &whole : segment + from,
                         HALF ? 1 : to - from, a, block, pairs, sums + part * shape.part_size(),
-                        biases + part * shape.nv * L);
+                        call.d_bias[which] ? biases + part * shape.nv * L : nullptr);
     }
     for (int part = begin; part < end; part++)
         unpack_part(p, shape, part, sums + part * shape.part_size(), biases + part * shape.nv * L, call.d_weight[which],
