@@ -17,8 +17,9 @@ static bool derivatives_of(const Lifted& of, const Product& p, const Shape& shap
     return true;
 }
 
-// A part of a product's columns over one chunk of rows: its weights' and, where there are any, its biases' gradients, added to. a: the rows of
-// the left operand, `block` words from one unit block to the next, in runs as `left` says; pairs: room for those of d.
+// A part of a product's columns over one chunk of rows: its weights' and, where `bias` is not null, its biases' gradients,
+// added to. a: the rows of the left operand, `block` words from one unit block to the next, in runs as `left` says; pairs:
+// room for those of d.
 static void weight_part(const Lifted& of, const Product& p, const Shape& shape, int part, const Segment* segment,
                         int segments, const Segment* left, int lefts, const float* a, ptrdiff_t block, float* pairs,
                         float* sum, float* bias) {
