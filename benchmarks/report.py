@@ -30,10 +30,11 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "machine": Benchmark("The machine's limits", ("machine.py",)),
     "training": Benchmark("Training a layer", ("scan_training.py",)),
+    "few": Benchmark("Few sequences without gradients", ("scan_inference.py",)),
     "ragged": Benchmark("Training on ragged batches", ("scan_training.py", "--ragged")),
     "bfloat16": Benchmark("Training in bfloat16", ("bfloat16_training.py",)),
     "tokens": Benchmark("Training on symbols", ("token_training.py", "--threads", "2")),
-    "cells": Benchmark("Cells that a user writes", ("user_cells.py", "--threads", "2")),
+    "cells": Benchmark("Cells that a user writes", ("user_cells.py", "--threads", "2", "--compiled")),
     "language": Benchmark(
         "Updates of a language model",
         ("language_training.py", "DATA/tinyshakespeare/input.txt", "--threads", "2"),
