@@ -7,8 +7,9 @@ A bidirectional GRU reads the string between two marks, a GRU with location-awar
 2015) writes it, backwards or as it is. Trained are strings of 1 to 20 of 26 symbols, drawn anew for every
 update; a string counts as exact where the likeliest symbols, one after the other, are all right and the end
 comes where it should. Dropout of the memory keeps the weights from leaning on how far the states have
-drifted: without it reversal stayed at 82 % at length 40. Printed are the shares of exact strings among 1000
-of each length, and what was needed: updates, strings and seconds of processor time. One thread.
+drifted: without it reversal was at 82 % at length 40 after 1200 updates. Printed are the shares of exact
+strings among 1000 of each length, and what was needed: updates, strings and seconds of processor time. One
+thread.
 """
 
 import argparse
