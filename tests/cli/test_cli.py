@@ -181,7 +181,7 @@ def test_info_plot_settings_and_doctor(trained: Path, command: Command, tmp_path
     assert "model.hidden" in command("settings", "language-model")[1]
 
 
-@pytest.mark.parametrize("task", ["language-model", "translation"])
+@pytest.mark.parametrize("task", ["language-model", "translation", "dialogue"])
 def test_the_document_has_the_settings(task: str) -> None:
     document = (ROOT / "docs" / f"{task}.md").read_text()
     rows = settings_table(TASKS[task])
