@@ -96,7 +96,7 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
     boxes = json.loads((folder / "boxes.json").read_text())
     names = (folder / "test.txt").read_text().split()
     collate, codec = Collator(task.config.data), task.codec
-    exact = words = right = 0
+    exact = words = hits = 0
     masses: list[tuple[float, float, float]] = []
     by_count: dict[int, list[bool]] = {}
     for first in range(0, len(names), 100):
@@ -119,7 +119,7 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
             exact += same
             by_count.setdefault(len(wanted), []).append(same)
             words += len(wanted)
-            right += sum(a == b for a, b in zip(said, wanted, strict=False))
+            hits += sum(a == b for a, b in zip(said, wanted, strict=False))
             if same and model.attends:
                 for place, (_, top, left, bottom, right) in zip(places, boxes[name], strict=True):
                     box = (top, left, bottom, right)
@@ -129,7 +129,7 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
     means = [sum(column) / len(masses) for column in zip(*masses, strict=True)] if masses else [None] * 3
     return {
         "run": str(run), "attention": task.config.model.attention or "none", "scenes": len(names),
-        "exact": exact / len(names), "digits_in_place": right / words,
+        "exact": exact / len(names), "digits_in_place": hits / words,
         "exact_by_count": {count: sum(v) / len(v) for count, v in sorted(by_count.items())},
         "mass": means[0], "strict_mass": means[1], "even_mass": means[2],
     }  # fmt: skip
