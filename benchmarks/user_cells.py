@@ -3,7 +3,9 @@ sequence.
 
     python benchmarks/user_cells.py [--threads 2] [--shape 100,32,256] [--rounds 5] [--compiled]
 
-Every rival computes the same cell from the same parameters. "first call" counts a run of the engine for the
+Every rival computes the same cell from the same parameters. There are two eager loops: one takes its inputs
+apart once (scan's reference), one takes inputs[t] at each step, as loops are often written; the gradient of
+each such step is a tensor as large as the whole sequence. "first call" counts a run of the engine for the
 first time in the process, with reading the equations and making the programs; --compiled adds torch.compile
 of the step, whose compilation is told apart.
 """
@@ -89,7 +91,15 @@ def rivals(cell: UserCell, inputs: Tensor) -> dict[str, Callable[[], None]]:
     def way(name: str) -> Callable[[], None]:
         return lambda: scan(cell, inputs, kernels=name)[0].backward(d_outputs)
 
-    return {"eager loop": way("reference"), "elman": way("native")}
+    def indexed() -> None:
+        state, outputs = cell.initial_state(inputs.shape[1]), []
+        prepared = cell.prepare(inputs)
+        for t in range(len(inputs)):
+            output, state = cell.step(prepared[t], state)
+            outputs.append(output)
+        torch.stack(outputs).backward(d_outputs)
+
+    return {"indexed": indexed, "eager loop": way("reference"), "elman": way("native")}
 
 
 def compiled(cell: UserCell, inputs: Tensor) -> tuple[Callable[[], None], float]:
@@ -129,9 +139,10 @@ def measure(name: str, shape: tuple[int, int, int], rounds: int, with_compile: b
         ways["compiled step"], seconds = compiled(cell, inputs)
         compiling = f"{seconds:.1f} s"
     times = interleaved(ways, rounds)
-    own, eager = times["elman"], times["eager loop"]
+    own, eager, indexed = times["elman"], times["eager loop"], times["indexed"]
     return [
-        f"{name} {steps},{batch},{hidden}", f"{eager.median * 1e3:.1f}", f"{own.median * 1e3:.1f}",
+        f"{name} {steps},{batch},{hidden}", f"{indexed.median * 1e3:.1f}", f"{eager.median * 1e3:.1f}",
+        f"{own.median * 1e3:.1f}", indexed.over(own), f"{indexed.median / first:.2f}",
         eager.over(own), f"{eager.median / first:.2f}",
         times["compiled step"].over(own) if with_compile else "-", compiling,
     ]  # fmt: skip
@@ -152,9 +163,12 @@ def main() -> None:
     print(f"{conditions()}\n")
     header = [
         "cell T,N,H",
-        "eager ms",
+        "inputs[t] ms",
+        "taken apart ms",
         "elman ms",
-        "eager/elman",
+        "inputs[t]/elman",
+        "first call",
+        "taken apart/elman",
         "first call",
         "compiled/elman",
         "compiling",
