@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elman.data.pairs import unpack
-from elman.data.text import Document, read_bytes
+from elman.data.text import Document, decode_utf8, read_bytes
 from elman.errors import DataError
 
 NUMBERED = re.compile(r"(.+)#\d+")
@@ -163,12 +163,4 @@ def _read_text(path: str | Path) -> Document:
     content = unpack(content, path)
     if not content:
         raise DataError(f"{path}: the file is empty; expected text")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}: line {row}: byte {content[error.start]:#04x} at offset {error.start} is not UTF-8; "
-            f"convert the file"
-        ) from error
-    return Document(str(path), text.removeprefix("\ufeff"), digest, size)
+    return Document(str(path), decode_utf8(content, path, "convert the file"), digest, size)

@@ -58,18 +58,25 @@ def read_document(path: str | Path, unit: str) -> Document:
     advice = "convert it to UTF-8, or train on bytes with data.unit=bytes"
     if (nul := content.find(b"\0")) >= 0:
         raise DataError(f"{path}: a NUL byte at offset {nul}: this is a binary file, expected text; {advice}")
+    text = decode_utf8(content, path, advice).replace("\r\n", "\n")
+    if not text:
+        raise DataError(f"{path}: nothing but a byte order mark in it; expected text")
+    return Document(str(path), text, digest, len(content))
+
+
+def decode_utf8(content: bytes, path: str | Path, advice: str) -> str:
+    """The text of a file's content, without a byte order mark.
+
+    Raises DataError with the row and the offset of the first byte that is not UTF-8, and the advice.
+    """
     try:
-        text = content.decode("utf-8")
+        return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}: line {row}: byte {content[error.start]:#04x} at offset {error.start} is not UTF-8; "
             f"{advice}"
         ) from error
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    if not text:
-        raise DataError(f"{path}: nothing but a byte order mark in it; expected text")
-    return Document(str(path), text, digest, len(content))
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -190,3 +190,13 @@ class Task(ABC):
 
 class Stopped(Exception):
     """Raised out of a validation that was asked to stop; the run saves and leaves."""
+
+
+def stopping(stop: Callable[[], bool]) -> Callable[[float], None]:
+    """A progress function for `validate`: whatever part is done, it raises Stopped once `stop` says so."""
+
+    def check(fraction: float) -> None:
+        if stop():
+            raise Stopped
+
+    return check

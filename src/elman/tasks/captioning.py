@@ -29,7 +29,7 @@ from elman.metrics.language import Rate
 from elman.metrics.translation import sacrebleu
 from elman.models.captioner import Captioner, View
 from elman.streaming import Precision
-from elman.tasks.base import Stopped, Task
+from elman.tasks.base import Task, stopping
 from elman.tasks.captioning_data import (
     CaptionExamples,
     Collator,
@@ -168,11 +168,7 @@ class CaptioningTask(Task):
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> dict[str, float]:
         assert isinstance(model, Captioner)
         read, _, valid, _ = self.loaded()
-
-        def check(fraction: float) -> None:
-            if stop():
-                raise Stopped
-
+        check = stopping(stop)
         if not valid:
             return {}
         rate = self.rate(model, read, valid, check)
@@ -197,7 +193,7 @@ class CaptioningTask(Task):
         read, items = self.read(files)
         rate = self.rate(model, read, items, lambda part: progress(part * 0.2))
         written, references = self.write(
-            model, read, items, self.search(), lambda part: progress(0.2 + part * 0.8)
+            model, read, items, Search.of(self.config.search), lambda part: progress(0.2 + part * 0.8)
         )
         scores = caption_scores(references, written)
         bleu = {f"bleu_{n}": value for n, value in enumerate(scores.bleu, 1)}
@@ -217,11 +213,6 @@ class CaptioningTask(Task):
         if len(files) > 3:
             raise ConfigError(f"evaluate: expected PICTURES CAPTIONS [LIST], got {len(files)} files")
         return read, read.items(read.paired.images, self.codec, self.config.data.longest)
-
-    def search(self) -> Search:
-        """What the run's settings say about searching."""
-        settings = self.config.search
-        return Search(beam=settings.beam, alpha=settings.alpha, coverage=settings.coverage)
 
     def rate(
         self, model: Captioner, read: Read, items: Sequence[Item], progress: Callable[[float], None]
@@ -274,7 +265,7 @@ class CaptioningTask(Task):
         assert isinstance(model, Captioner)
         if weights != "float32":
             raise ConfigError(f"weights: {self.name} uses float32 only, got {weights}")
-        return CaptionPredictor(model, self.codec, self.config.data, self.search())
+        return CaptionPredictor(model, self.codec, self.config.data, Search.of(self.config.search))
 
     def _divide(
         self, read: Read, lists: Sequence[Sequence[str]]

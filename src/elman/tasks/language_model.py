@@ -24,7 +24,7 @@ from elman.data.text import Corpus, Document, encode_documents, read_document, s
 from elman.errors import ConfigError, DataError
 from elman.models.language_model import LanguageModel
 from elman.streaming import Precision
-from elman.tasks.base import Examples, Outcome, Settings, Stopped, Task, TrainSettings
+from elman.tasks.base import Examples, Outcome, Settings, Task, TrainSettings, stopping
 from elman.tasks.language_loss import (
     EVALUATE_STREAMS,
     MINIMUM_EVALUATION,
@@ -232,11 +232,7 @@ class LanguageModelTask(Task):
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> dict[str, float]:
         assert isinstance(model, LanguageModel)
         corpus = self.corpora()[1]
-
-        def check(fraction: float) -> None:
-            if stop():
-                raise Stopped
-
+        check = stopping(stop)
         if len(corpus) < MINIMUM_EVALUATION:
             return {}
         windows = evaluate_windows(model, corpus, self.config.evaluate_window, check)

@@ -22,7 +22,7 @@ from elman.search.sampling import Sampling, sample
 from elman.streaming import Precision
 from elman.tasks.base import Predictor
 from elman.tasks.sequence_data import by_size
-from elman.tasks.sequence_search import find
+from elman.tasks.sequence_search import Search, find
 from elman.tasks.sequence_task import EVALUATE_TOKENS, SequenceTask
 
 
@@ -82,7 +82,7 @@ class SequencePredictor(Predictor):
         """
         if prefixes is not None and len(prefixes) != len(inputs):
             raise ConfigError(f"prefixes: expected one for each of {len(inputs)} inputs, got {len(prefixes)}")
-        search = self.task.search()
+        search = Search.of(self.task.config.search)
         given: dict[str, Any] = {"beam": beam, "alpha": alpha, "coverage": coverage}
         search = replace(
             search,

@@ -40,6 +40,11 @@ class Search:
                 f"best={self.best}, beam={self.beam}, alpha={self.alpha}, coverage={self.coverage}"
             )
 
+    @classmethod
+    def of(cls, settings: Any) -> "Search":
+        """The search that a run's settings name: its search.beam, search.alpha and search.coverage."""
+        return cls(beam=settings.beam, alpha=settings.alpha, coverage=settings.coverage)
+
     @property
     def rows(self) -> int:
         """Sequences that are followed at a time for each source."""

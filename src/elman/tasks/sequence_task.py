@@ -19,7 +19,7 @@ from elman.metrics.language import Rate
 from elman.metrics.translation import bleu, chrf, sacrebleu
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.streaming import Precision
-from elman.tasks.base import Stopped, Task
+from elman.tasks.base import Task, stopping
 from elman.tasks.sequence_data import SequenceData, SequenceExamples, sequence_loss, teaching
 from elman.tasks.sequence_search import GREEDY, Search, find
 from elman.tasks.sequence_settings import MODELS
@@ -99,11 +99,7 @@ class SequenceTask(Task):
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> dict[str, float]:
         assert isinstance(model, EncoderDecoder)
         data = self.data()[1]
-
-        def check(fraction: float) -> None:
-            if stop():
-                raise Stopped
-
+        check = stopping(stop)
         if not len(data):
             return {}
         figures = self._rate_figures(self.rate(model, data, check))
@@ -128,7 +124,9 @@ class SequenceTask(Task):
         if not len(data):
             raise DataError("evaluate: the run has no validation data; name FILEs to evaluate on")
         rate = self.rate(model, data, lambda part: progress(part * 0.2))
-        written = self.write(model, data, self.search(), lambda part: progress(0.2 + part * 0.8))
+        written = self.write(
+            model, data, Search.of(self.config.search), lambda part: progress(0.2 + part * 0.8)
+        )
         return {**self._rate_figures(rate), **self.measure(data.texts, written), "sentences": len(data)}
 
     def require(self) -> None:
@@ -142,11 +140,6 @@ class SequenceTask(Task):
             score = metric(references, hypotheses, self.target.lowercase)
             found |= {name: score.value, f"{name}_signature": score.signature}
         return found
-
-    def search(self) -> Search:
-        """What the run's settings say about searching."""
-        settings = self.config.search
-        return Search(beam=settings.beam, alpha=settings.alpha, coverage=settings.coverage)
 
     def rate(self, model: EncoderDecoder, data: SequenceData, progress: Callable[[float], None]) -> Rate:
         """-ln p of the targets with their ends."""
