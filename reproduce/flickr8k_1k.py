@@ -27,6 +27,7 @@ from elman.models.captioner import Captioner
 from elman.predict import load_model
 from elman.tasks.captioning import CaptioningTask
 from elman.tasks.captioning_data import Item
+from elman.tasks.sequence_search import Search
 from elman.train import train
 
 SETTINGS: dict[str, Any] = {
@@ -55,10 +56,11 @@ def measure(data: Path, run: Path) -> dict[str, Any]:
         Item(other.name, item.sentences)
         for item, other in zip(items, items[half:] + items[:half], strict=True)
     ]
+    search = Search.of(task.config.search)
     told: dict[str, list[str]] = {}
     references: list[list[str]] = []
     for name, shown in (("right", items), ("wrong", wrong)):
-        told[name], references = task.write(model, read, shown, task.search(), lambda part: None)
+        told[name], references = task.write(model, read, shown, search, lambda part: None)
     consensus = {name: cider_d(references, texts) for name, texts in told.items()}
 
     def cider_difference(rows: list[int]) -> float:

@@ -32,7 +32,7 @@ from elman.padded import Padded
 from elman.predict import load_model
 from elman.tasks.captioning import CaptioningTask
 from elman.tasks.captioning_data import Collator
-from elman.tasks.sequence_search import find
+from elman.tasks.sequence_search import Search, find
 from elman.train import train
 
 TRAIN, VALID, TEST = 24_000, 500, 2_000
@@ -95,7 +95,7 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
     grid = model.encoder.grid(SIDE, SIDE)
     boxes = json.loads((folder / "boxes.json").read_text())
     names = (folder / "test.txt").read_text().split()
-    collate, codec = Collator(task.config.data), task.codec
+    collate, codec, search = Collator(task.config.data), task.codec, Search.of(task.config.search)
     exact = words = hits = 0
     masses: list[tuple[float, float, float]] = []
     by_count: dict[int, list[bool]] = {}
@@ -104,7 +104,7 @@ def measure(folder: Path, run: Path) -> dict[str, Any]:
         images = [read_image(folder / "images" / name, task.config.data.shape()) for name in part]
         view = View(collate(images))
         limits = torch.full((len(part),), task.config.data.longest + 1)
-        found = [hypotheses[0].ids for hypotheses in find(model, view, codec, limits, task.search())]
+        found = [hypotheses[0].ids for hypotheses in find(model, view, codec, limits, search)]
         inputs = Padded.of([torch.tensor([codec.begin, *ids[:-1]]) for ids in found])
         with torch.no_grad():
             weights = model.taught(view, inputs.data, inputs.lengths).weights
