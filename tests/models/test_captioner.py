@@ -97,6 +97,25 @@ def test_steps_are_the_whole_and_rows_may_be_reordered(kind: str, order: str) ->
         assert torch.allclose(looked, weights[time, index], atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_engine_reads_what_the_reference_reads(kind: str) -> None:
+    """`forward` asks for no records, so that the native engine runs it; `taught` runs on the reference."""
+    model, source = make(kind).float(), pictures(kind)
+    source = Padded(source.data.float(), source.lengths) if isinstance(source, Padded) else source.float()
+    count = rows_of(kind, 3)
+    inputs, lengths = torch.arange(4 * count).view(4, count) % V, torch.arange(count) % 4 + 1
+    found = []
+    for way in (model.taught, model):
+        model.zero_grad()
+        logits = way(View(source), inputs, lengths).logits
+        logits.square().sum().backward()
+        found.append((logits, [p.grad for p in model.parameters() if p.grad is not None]))
+    (logits, gradients), (others, same) = found
+    torch.testing.assert_close(others, logits, atol=1e-5, rtol=1e-4)
+    for gradient, other in zip(gradients, same, strict=True):
+        torch.testing.assert_close(other, gradient, atol=1e-4, rtol=1e-3)
+
+
 def test_without_attention_only_the_mean_is_seen() -> None:
     """Regions in another order, or doubled, change nothing; with attention their number does."""
     model, source = make("features", attention=None), torch.rand(4, 1, 3, dtype=torch.float64)

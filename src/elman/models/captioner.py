@@ -174,21 +174,31 @@ class Captioner(EncoderDecoder):
         return Seen(dropped, torch.cat([summary, self.blank[None]]), torch.where(about < 0, count, about))
 
     def forward(self, source: View, inputs: Tensor, lengths: Tensor) -> Taught:
-        told = self.taught(source, inputs, lengths)
-        return Taught(told.logits, self.penalty(told))
+        if self.doubly_stochastic:
+            told = self.taught(source, inputs, lengths)
+            return Taught(told.logits, self.penalty(told))
+        cell, tokens, seen = self._bound(source, inputs)
+        outputs, _ = scan(cell, tokens, self._start(cell, seen), lengths=lengths)
+        return Taught(self._logits(outputs, lengths), None)
 
     def taught(self, source: View, inputs: Tensor, lengths: Tensor) -> Words:
-        """As `forward`, with where it looked."""
+        """As `forward`, with where it looked, which only the reference records."""
+        cell, tokens, seen = self._bound(source, inputs)
+        start = self._start(cell, seen)
+        outputs, _, records = scan(cell, tokens, start, lengths=lengths, record=cell.records)
+        places = seen.regions.lengths[seen.about]
+        return Words(self._logits(outputs, lengths), records["attention"], places, records.get("choice"))
+
+    def _bound(self, source: View, inputs: Tensor) -> tuple[AttentionCell, Tokens, Seen]:
+        """The decoder over what is seen, a row for each sentence, and what it reads."""
         seen = self.encode(source)
         if inputs.shape[1] != len(seen.about):
             raise ShapeError(f"Captioner: {inputs.shape[1]} sentences, the view is of {len(seen.about)}")
         cell = self.decoder.bind(seen.regions.data, seen.regions.lengths).rows(seen.about)
-        table = self._drop(self.embedding.weight[None], 1)[0]
-        outputs, _, records = scan(
-            cell, Tokens(inputs, table), self._start(cell, seen), lengths=lengths, record=cell.records
-        )
-        logits = self.head(self._drop(outputs, 2)[length_mask(lengths, len(inputs))])
-        return Words(logits, records["attention"], seen.regions.lengths[seen.about], records.get("choice"))
+        return cell, Tokens(inputs, self._drop(self.embedding.weight[None], 1)[0]), seen
+
+    def _logits(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        return self.head(self._drop(outputs, 2)[length_mask(lengths, len(outputs))])
 
     def penalty(self, told: Words) -> Tensor | None:
         """The doubly stochastic regularisation, where there is one."""

@@ -282,14 +282,16 @@ class CaptionExamples(Examples):
         key = counter.child(self._config.train.seed, update)
         model.reseed(key)
         view, taught, names = self.batch(update, key)
-        told = model.taught(view, taught.inputs, taught.lengths)
-        objective, rate = sequence_loss(told.logits, taught.targets, self._config.train.label_smoothing)
-        penalty = model.penalty(told)
-        if penalty is not None:
-            objective = objective + penalty
+        drawn: Tensor | None = None
         if isinstance(carry, Baseline):
+            told = model.taught(view, taught.inputs, taught.lengths)
+            logits, penalty = told.logits, model.penalty(told)
             drawn, carry = reinforced(told, taught, carry, self._config.train)
-            objective = objective + drawn
+        else:
+            logits, penalty = model(view, taught.inputs, taught.lengths)
+        objective, rate = sequence_loss(logits, taught.targets, self._config.train.label_smoothing)
+        for term in (penalty, drawn):
+            objective = objective if term is None else objective + term
         more = len(names) - 4
         place = f"update {update}: {', '.join(names[:4])}" + (f" and {more} more" if more > 0 else "")
         return Outcome(objective, rate, carry, place)
