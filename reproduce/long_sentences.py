@@ -16,12 +16,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 import elman
 from elman.data import catalog
-from elman.metrics.lengths import Bin, score_by_length
-from elman.metrics.translation import sacrebleu
+from elman.metrics.lengths import Bin
+from elman.metrics.translation import bleu_by_length
 from elman.plots import style
 from elman.plots.lengths import length_curve
 
@@ -72,22 +70,15 @@ def make(folder: Path) -> None:
 def measured(run: str, folder: Path) -> list[Bin]:
     """BLEU of a run for 1 to 5 sentences joined, lower case, with intervals of resampled rows."""
     model = elman.load(run)
-    metric = sacrebleu().metrics.BLEU(lowercase=True, effective_order=True)
     sizes: list[int] = []
-    statistics: list[list[int]] = []
+    told: list[str] = []
+    references: list[str] = []
     for size in range(1, MOST + 1):
         rows = [line.split("\t") for line in (folder / f"test{size}.tsv").read_text("utf-8").splitlines()]
-        made = model.predict([source for source, _ in rows])
-        for found, (_, target) in zip(made, rows, strict=True):
-            one = metric.sentence_score(found["text"], [target])
-            statistics.append([*one.counts, *one.totals, one.sys_len, one.ref_len])
+        told += [found["text"] for found in model.predict([source for source, _ in rows])]
+        references += [target for _, target in rows]
         sizes += [size] * len(rows)
-
-    def score(total: np.ndarray) -> float:
-        counts = total.astype(int).tolist()
-        return metric.compute_bleu(counts[:4], counts[4:8], *counts[8:], smooth_method="exp").score
-
-    return score_by_length(sizes, statistics, score, range(1, MOST + 2))
+    return bleu_by_length(references, told, sizes, range(1, MOST + 2), lowercase=True)
 
 
 def compare(folder: Path, picture: Path, runs: Sequence[str]) -> None:

@@ -1,12 +1,13 @@
 """elman.metrics.lengths: bins against sums written out, intervals against the normal law."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from elman.errors import ConfigError, ShapeError
-from elman.metrics.lengths import score_by_length
+from elman.metrics.lengths import even_bounds, score_by_length
 
 
 def mean(sums: np.ndarray) -> float:
@@ -55,3 +56,16 @@ def test_what_is_wrong_is_told() -> None:
         score_by_length([1], [[1.0, 1.0]], mean, [5, 5])
     with pytest.raises(ConfigError, match="confidence between 0 and 1"):
         score_by_length([1], [[1.0, 1.0]], mean, [1, 5], confidence=1)
+
+
+def test_even_bounds_hold_as_many_sentences_each() -> None:
+    assert even_bounds([5, 1, 2, 6, 3, 4], 3) == [1, 3, 5, 7]
+    assert even_bounds([4] * 9, 3) == [4, 5]  # nothing to divide
+    sizes = list(range(1, 101)) * 3
+    bounds = even_bounds(sizes, 8)
+    counts = [sum(low <= size < high for size in sizes) for low, high in pairwise(bounds)]
+    assert sum(counts) == 300
+    assert max(counts) - min(counts) <= 3
+    for lengths, bins, error in (([], 3, ShapeError), ([1], 0, ConfigError)):
+        with pytest.raises(error):
+            even_bounds(lengths, bins)

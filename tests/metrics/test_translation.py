@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elman.errors import ConfigError, ShapeError
-from elman.metrics.translation import bleu, chrf
+from elman.metrics.translation import bleu, bleu_by_length, chrf, sacrebleu
 
 pytest.importorskip("sacrebleu", reason="needs elman[translation]")
 
@@ -57,3 +57,15 @@ def test_without_the_library_the_command_that_installs_it_is_told(monkeypatch: p
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     with pytest.raises(ConfigError, match=r'pip install "elman\[translation\]"'):
         chrf(["a"], ["a"])
+
+
+def test_bleu_by_length_is_the_bleu_of_each_bin() -> None:
+    lengths = [8, 3, 8]
+    bins = bleu_by_length(REFERENCES, HYPOTHESES, lengths, [1, 4, 9])
+    for point, rows in zip(bins, ([1], [0, 2]), strict=True):
+        own = [[texts[row] for row in rows] for texts in (REFERENCES, HYPOTHESES)]
+        wanted = sacrebleu().metrics.BLEU(effective_order=True).corpus_score(own[1], [own[0]]).score
+        assert point.score == pytest.approx(wanted, abs=1e-9)
+        assert point.low <= point.score <= point.high
+    whole = bleu_by_length(REFERENCES, HYPOTHESES, lengths, [1, 9])[0]
+    assert whole.score == pytest.approx(bleu(REFERENCES, HYPOTHESES).value, abs=1e-9)

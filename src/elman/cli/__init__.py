@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from elman.cli import catalog, chat, ctc, doctor, ngram, predict, score, show, training, use
+from elman.cli import catalog, chat, ctc, doctor, ngram, plot, predict, score, show, training, use
 from elman.errors import ElmanError
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ app.command("generate")(use.generate_command)
 app.command("chat")(chat.chat_command)
 app.command("score")(score.score_command)
 app.command("info")(show.info_command)
-app.command("plot")(show.plot_command)
+app.command("plot")(plot.plot_command)
 app.command("settings")(show.settings_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(catalog.app, name="data")

@@ -1,25 +1,13 @@
-"""elman info, plot, settings: look at a run, and at what a task can be told."""
+"""elman info, settings: what a run folder holds, and what a task can be told."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from matplotlib.figure import Figure
 
-from elman.cli.common import AsJson, CheckpointName, OwnCell, RunFolder, own_cell, say, say_json, say_table
-from elman.data.sequence_codec import END
-from elman.errors import ConfigError, RunError
-from elman.plots.alignment import alignment, join_pieces
-from elman.plots.curves import learning_curve
-from elman.plots.style import save
-from elman.plots.surprisal import surprisal
-from elman.predict import load
+from elman.cli.common import AsJson, RunFolder, say_json, say_table
 from elman.runs import Run
 from elman.tasks import TASKS, find_task
-from elman.tasks.base import Predictor
 from elman.tasks.config import settings_table
-from elman.tasks.language_predictor import LanguagePredictor
-from elman.tasks.sequence_predictor import SequencePredictor
 
 
 def info_command(run: RunFolder, json: AsJson = False) -> None:
@@ -57,37 +45,6 @@ def info_command(run: RunFolder, json: AsJson = False) -> None:
     say_table(["setting", "value"], list(_flat(content["config"])), title="\nsettings")
 
 
-def plot_command(
-    run: RunFolder,
-    text: Annotated[
-        str | None,
-        typer.Option(
-            help="Also show how surprising each symbol of this text is to a language model, or where a model "
-            "that writes looked in it for each word."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="RUN/plots if none.")
-    ] = None,
-    checkpoint: CheckpointName = "best",
-    cell: OwnCell = None,
-) -> None:
-    """Draw the learning curves of a run, as SVG and PNG."""
-    folder = Run(run)
-    records = folder.records()
-    if not records:
-        raise RunError(f"{folder.metrics_path}: no record yet; train the run first")
-    target = output or folder.path / "plots"
-    pictures = {"learning": learning_curve(records, title=folder.path.name)}
-    if text is not None:
-        model = load(run, checkpoint, own_cell(cell))
-        name, picture = _picture(model, text, folder.path.name)
-        pictures[name] = picture
-    for name, picture in pictures.items():
-        for suffix in ("svg", "png"):
-            say(str(save(picture, target / f"{name}.{suffix}")))
-
-
 def settings_command(
     task: Annotated[str, typer.Argument(help=f"One of {', '.join(TASKS)}.", show_default=False)],
     json: AsJson = False,
@@ -98,22 +55,6 @@ def settings_command(
         say_json([dict(zip(("key", "default", "meaning"), row, strict=True)) for row in rows])
     else:
         say_table(["setting", "default", "meaning"], rows)
-
-
-def _picture(model: Predictor, text: str, title: str) -> tuple[str, Figure]:
-    """The picture of a text, and its name; ConfigError where the model has none of a text."""
-    if isinstance(model, LanguagePredictor):
-        score = model.score(text)
-        return "surprisal", surprisal(score.symbols, score.log_probs, title=title)
-    if not isinstance(model, SequencePredictor):
-        raise ConfigError("--text needs a language model, or one that reads a text and writes another")
-    shown = model.predict([text], alignment=True)[0]["alignment"]
-    if not shown["weights"]:
-        raise ConfigError("--text: nothing to read in it; give a text")
-    sides = shown["weights"], shown["source"], shown["target"]
-    if model.task.target.unit == "subwords":  # shown as the words that they make
-        sides = join_pieces(*sides, whole=[END])
-    return "alignment", alignment(*sides, title)
 
 
 def _weights(folder: Run) -> int:

@@ -77,6 +77,20 @@ def score_by_length(
     return found
 
 
+def even_bounds(lengths: Sequence[int], bins: int = 8) -> list[int]:
+    """Bounds of at most so many bins, each with about as many sentences as the others.
+
+    Raises ShapeError for no lengths, ConfigError for no bins.
+    """
+    if not len(lengths):
+        raise ShapeError("lengths: expected at least one sentence, got none")
+    if bins < 1:
+        raise ConfigError(f"bins: expected at least 1, got {bins}")
+    size = np.sort(np.asarray(lengths))
+    cuts = [int(size[len(size) * place // bins]) for place in range(bins)]
+    return sorted({*cuts, int(size[-1]) + 1})
+
+
 def _interval(
     rows: np.ndarray, score: Callable[[np.ndarray], float], samples: int, confidence: float, seed: int
 ) -> tuple[float, float]:

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from elman.errors import ConfigError, ShapeError
+from elman.metrics.lengths import Bin, score_by_length
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,25 @@ def sacrebleu() -> Any:
 def bleu(references: Sequence[str], hypotheses: Sequence[str], lowercase: bool = False) -> Score:
     """Of a whole corpus, tokenised as WMT's mteval-v13a does; lowercase: case is not looked at."""
     return _score(sacrebleu().metrics.BLEU(lowercase=lowercase), references, hypotheses)
+
+
+def bleu_by_length(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    lengths: Sequence[int],
+    bounds: Sequence[int],
+    lowercase: bool = False,
+) -> list[Bin]:
+    """BLEU of the sentences in each bin of lengths, as `bleu` gives it; intervals: score_by_length."""
+    metric = sacrebleu().metrics.BLEU(lowercase=lowercase, effective_order=True)
+    found = [metric.sentence_score(h, [r]) for h, r in zip(hypotheses, references, strict=True)]
+    statistics = [[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in found]
+
+    def score(total: np.ndarray) -> float:
+        counts = total.astype(int).tolist()
+        return metric.compute_bleu(counts[:4], counts[4:8], *counts[8:], smooth_method="exp").score
+
+    return score_by_length(lengths, statistics, score, bounds)
 
 
 def chrf(references: Sequence[str], hypotheses: Sequence[str], lowercase: bool = False) -> Score:
