@@ -17,5 +17,6 @@ PYTHON
 elman train translation "$run.data/train.tsv" -o "$run" -s "data.valid_files=[\"$run.data/valid.tsv\"]" \
     -s data.unit=characters -s data.shared=true -s model.shared=true -s model.hidden=128 -s model.embedding=64 \
     -s model.dropout=0.1 -s model.dropout_embedding=0 -s model.dropout_output=0 -s train.label_smoothing=0 \
-    -s train.tokens=1500 -s train.updates=1200 -s train.learning_rate=0.003 -s train.evaluate_every=600
+    -s train.tokens=1500 -s train.updates=1200 -s train.learning_rate=0.003 -s train.evaluate_every=600 \
+    -s train.average=0.998 -s train.precision=float32
 elman plot "$run" --text recurrence

@@ -330,7 +330,7 @@ def test_it_runs_in_a_forked_child(monkeypatch: pytest.MonkeyPatch) -> None:
     in_a_child(queue)
     assert queue.get() == "equal"
     child.start()
-    child.join(120)
+    child.join(600)
     child.kill()
     child.join()
     assert child.exitcode == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elman.data.sequence_codec import SPECIAL, SequenceCharacters, SequenceCodec, SequenceWords, normalise
-from elman.data.subwords import sequence_codec_from_json
+from elman.data.subwords import SubwordCodec, sequence_codec_from_json
 from elman.errors import DataError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -90,3 +90,29 @@ def test_bytes_that_are_not_utf8_are_named() -> None:
     codec: SequenceCodec = SequenceWords.train(["a"], 9)
     with pytest.raises(DataError, match=r"^row 7: '\\udcff' at character 2 is half of a surrogate pair"):
         codec.encode_all(["a", "a\udcff"], lambda row: f"row {row + 6}")
+
+
+class TestExtended:
+    def test_unknown_words_of_a_text_get_numbers_and_come_back(self) -> None:
+        codec = SequenceWords.train(["a b a b"], 5)
+        text = "b Xaver a <s> Xaver"
+        words = codec.unknown_words(text)
+        assert words == ("Xaver", "<s>")
+        more = codec.extended(words)
+        assert more.encode(text).tolist() == [4, 5, 3, 6, 5]
+        assert more.decode([4, 5, 3, 6, 5]) == text
+        assert more.encode("Yves a").tolist() == [codec.unknown, 3]
+        assert codec.encode(text).tolist() == [4, 2, 3, 2, 2], "the codec itself is as before"
+        assert (len(codec), codec.extended(())) == (5, codec)
+
+    def test_characters_too(self) -> None:
+        codec = SequenceCharacters.train(["ab"], 9)
+        assert codec.unknown_words("a ñb") == (" ", "ñ")
+        assert codec.extended([" ", "ñ"]).decode([3, 5, 6]) == "a ñ"
+
+    def test_subwords_know_everything(self) -> None:
+        pytest.importorskip("tokenizers", reason="needs elman[translation]")
+        codec = SubwordCodec.train(["a b"], 259)
+        assert codec.unknown_words("Xaver ñ") == ()
+        with pytest.raises(DataError, match="subwords: no symbol is unknown to this codec, got Xaver"):
+            codec.extended(["Xaver"])

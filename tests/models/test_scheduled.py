@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from elman.errors import ConfigError
-from elman.models.scheduled import teaching
+from elman.models.scheduled import SCHEDULES, rate_of, teaching
 from elman.models.seq2seq import Seq2Seq
 from elman.padded import Padded
 
@@ -103,3 +103,13 @@ def test_how_the_rate_falls() -> None:
         teaching(1, "sigmoid", 0.5)
     with pytest.raises(ConfigError, match="a rate from 0 to 1, got 2"):
         teaching(1, "linear", 2)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("half", [1, 2, 40, 5000])
+def test_it_has_fallen_to_a_half_where_it_should(schedule: str, half: int) -> None:
+    rate = rate_of(schedule, half)
+    assert teaching(half, schedule, rate) == pytest.approx(0.5, abs=1e-9)
+    assert teaching(0, schedule, rate) > 0.6
+    with pytest.raises(ConfigError, match=r"a half of at least 1, got .* and 0"):
+        rate_of(schedule, 0)

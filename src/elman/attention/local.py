@@ -39,6 +39,10 @@ class LocalAttention(Attention, ABC):
             raise ConfigError(f"local: expected a reach of at least 1 place, got {reach}")
         self.reach = reach
         self.content = content_attention(score, query_size, memory_size, size)
+        self.add_position()
+
+    def add_position(self) -> None:
+        """Makes the parameters of the position; there are none where nothing is predicted."""
 
     def keys(self, values: Tensor) -> Tensor:
         return self.content.keys(values)
@@ -69,18 +73,10 @@ class LocalMonotonicAttention(LocalAttention):
 class LocalPredictiveAttention(LocalAttention):
     """local-p: the position is predicted from the query."""
 
-    def __init__(
-        self,
-        query_size: int,
-        memory_size: int,
-        *,
-        score: str = "general",
-        size: int | None = None,
-        reach: int = 10,
-    ) -> None:
-        super().__init__(query_size, memory_size, score=score, size=size, reach=reach)
-        self.weight_position = uniform_(torch.empty(query_size, query_size), query_size)
-        self.vector_position = uniform_(torch.empty(query_size), query_size)
+    def add_position(self) -> None:
+        size = self.query_size
+        self.weight_position = uniform_(torch.empty(size, size), size)
+        self.vector_position = uniform_(torch.empty(size), size)
 
     def position(self, query: Tensor, memory: Memory) -> Tensor:
         """p (N, 1), a real number within 0 .. L."""

@@ -7,14 +7,17 @@ words: what stands between white space, the most frequent first. characters: tho
 subwords see elman.data.subwords. The ids 0, 1, 2 are begin, end and unknown in all of them; `encode` gives
 neither begin nor end, and `decode` drops both.
 
+`extended` gives a codec a few words more, those of one text that it does not know: they can then be copied.
+
 A codec is kept as JSON: {"unit": ..., "lowercase": ..., "symbols": [...], ...}. encode: text -> (L,) int64.
 """
 
 import unicodedata
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, final
+from collections import ChainMap, Counter
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from copy import copy
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -60,6 +63,16 @@ class SequenceCodec(Codec):
     def split(self, text: str) -> list[str]:
         """The text of each symbol of `encode(text)` as it stands there: unknown ones as they are written."""
 
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """The different symbols of a text that are unknown, in the order in which they stand there."""
+        return ()
+
+    def extended(self, words: Sequence[str]) -> Self:
+        """The codec with `words` too: the i-th has the id V + i. DataError where nothing is unknown to it."""
+        if words:
+            raise DataError(f"{self.unit}: no symbol is unknown to this codec, got {', '.join(words)}")
+        return self
+
     def to_json(self) -> dict[str, Any]:
         return {"unit": self.unit, "lowercase": self.lowercase, "symbols": self.symbols}
 
@@ -72,7 +85,21 @@ class _TableCodec(SequenceCodec):
     def __init__(self, symbols: list[str], lowercase: bool = False) -> None:
         super().__init__(symbols, lowercase)
         # A text may hold the word <s>; it is not the symbol of that name.
-        self._ids = {symbol: index for index, symbol in enumerate(symbols) if index >= len(SPECIAL)}
+        self._ids: MutableMapping[str, int] = {
+            symbol: index for index, symbol in enumerate(symbols) if index >= len(SPECIAL)
+        }
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(symbol for symbol in self.split(text) if symbol not in self._ids))
+
+    def extended(self, words: Sequence[str]) -> Self:
+        if not words:
+            return self
+        more = copy(self)
+        more.symbols = [*self.symbols, *words]
+        numbered = {word: len(self.symbols) + place for place, word in enumerate(words)}
+        more._ids = ChainMap(numbered, self._ids)
+        return more
 
     def encode_all(
         self, texts: Sequence[str], name: Callable[[int], str] = lambda row: f"text {row + 1}"

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from elman import counter
-from elman.attention import ATTENTIONS, Attention
+from elman.attention import ATTENTIONS, Attention, named_attention
 from elman.attention.penalties import doubly_stochastic
 from elman.cells import CELLS, Cell, State, map_state
 from elman.cells.decoder import AttentionCell
@@ -308,9 +308,4 @@ def _attention(name: str | None, query: int, memory: int, options: dict[str, Any
     """The attention of that name; of one region, where there is none, any will do: it has all the weight."""
     if name is None:
         return ATTENTIONS["dot"](memory, memory) if query == memory else ATTENTIONS["general"](query, memory)
-    if name not in ATTENTIONS:
-        raise ConfigError(f"model.attention: expected one of {', '.join(ATTENTIONS)} or none, got {name!r}")
-    try:
-        return ATTENTIONS[name](query, memory, **(options or {}))
-    except TypeError as error:
-        raise ConfigError(f"model.attention_options: {name} does not take {options}: {error}") from error
+    return named_attention(name, query, memory, options)

@@ -4,7 +4,8 @@
     P(k) = p softmax(logits)_k + (1 - p) sum over places s with source_s = k of a_s
 
 Symbols from V on are words of a source that no vocabulary has, numbered within it: V + i is the i-th. They
-can be copied, and are read as the unknown word. See, Liu and Manning 2017.
+can be copied, and are read as the unknown word. In use the words of other sources, which number others, are
+impossible. See, Liu and Manning 2017.
 Shapes: n rows, V vocabulary, X the most unknown words of a source, S places; ids and weights (n, S).
 """
 
@@ -27,4 +28,9 @@ class PointerHead(nn.Module):
         write = torch.sigmoid(self.gate(seen))
         written = write * logits.to(seen.dtype).softmax(-1)
         both = torch.cat([written, written.new_zeros(len(written), extra)], -1)
-        return (both.scatter_add(1, ids, (1 - write) * weights) + LEAST).log()
+        found = (both.scatter_add(1, ids, (1 - write) * weights) + LEAST).log()
+        if self.training or not extra:
+            return found
+        foreign = torch.arange(found.shape[1], device=ids.device) > ids.amax(1, keepdim=True)
+        foreign[:, : logits.shape[1]] = False
+        return found.masked_fill(foreign, -torch.inf)

@@ -3,7 +3,8 @@
     at each step, with probability e the true last symbol is read, else one drawn from the model's own p(y_t)
 
 Bengio, Vinyals, Jaitly and Shazeer, "Scheduled sampling for sequence prediction with recurrent neural
-networks", 2015. No gradient goes through a draw. `teaching` is how e falls with the updates.
+networks", 2015. No gradient goes through a draw. `teaching` is how e falls with the updates, `rate_of` the
+rate with which it has fallen to a half after so many.
 Shapes: T time, N batch, E embedding; inputs (T, N, 1), the true ids as numbers, which are exact up to 2^24.
 """
 
@@ -37,6 +38,26 @@ def teaching(update: int, schedule: str, rate: float, least: float = 0.0) -> flo
     if not 0 <= rate <= 1:
         raise ConfigError(f"teaching: expected a rate from 0 to 1, got {rate}")
     return max(least, 1 - rate * update if schedule == "linear" else rate**update)
+
+
+def rate_of(schedule: str, half: int) -> float:
+    """The rate of `teaching` with which e = 1/2 at update `half`, at least 1; ConfigError as there.
+
+    sigmoid: k ln k = half, by Newton's method from above.
+    """
+    if schedule not in SCHEDULES or half < 1:
+        raise ConfigError(
+            f"teaching: expected one of {', '.join(SCHEDULES)} and a half of at least 1, got {schedule!r} and"
+            f" {half}"
+        )
+    if schedule == "linear":
+        return 0.5 / half
+    if schedule == "exponential":
+        return 0.5 ** (1 / half)
+    k = half + math.e
+    for _ in range(50):
+        k -= (k * math.log(k) - half) / (math.log(k) + 1)
+    return k
 
 
 class ScheduledState(NamedTuple):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from elman import counter
-from elman.attention import ATTENTIONS
+from elman.attention import named_attention
 from elman.cells import Stack, StackState, State, map_state
 from elman.cells.base import Record
 from elman.cells.decoder import AttentionCell, AttentionState
@@ -397,9 +397,7 @@ def _decoder(
     """An AttentionCell, or a Stack where there is no attention."""
     if attention is None:
         return Stack(cells, dropout=dropout)
-    if attention not in ATTENTIONS:
-        raise ConfigError(f"attention: expected one of {', '.join(ATTENTIONS)}, got {attention!r}")
-    looks = ATTENTIONS[attention](cells[-1].output_size, memory, **options)
+    looks = named_attention(attention, cells[-1].output_size, memory, options)
     return AttentionCell(cells, looks, order=order, size=size if order == "luong" else None, dropout=dropout)
 
 

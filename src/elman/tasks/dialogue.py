@@ -73,8 +73,11 @@ class DialogueTask(PairTask):
     @classmethod
     def begin(cls, config: Any, files: Sequence[str]) -> Self:
         task = super().begin(config, files)
-        training, decode = task.data()[0], task.codecs.source.decode
-        questions = [decode(source.tolist()).rpartition(TURN)[2] for source in training.sources]
+        training, codec = task.data()[0], task.codecs.source
+        questions = [
+            codec.extended(training.words_of(row)).decode(source.tolist()).rpartition(TURN)[2]
+            for row, source in enumerate(training.sources)
+        ]
         found = generic_answers(zip(questions, training.texts, strict=True), config.data.generic_questions)
         task.generic = tuple(found)
         return task

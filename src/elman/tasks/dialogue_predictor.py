@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from elman.data.dialogues import join_turns
+from elman.data.sequence_codec import SequenceCodec
 from elman.errors import ConfigError
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.padded import length_mask
@@ -50,8 +51,17 @@ class DialoguePredictor(SequencePredictor):
         return len(source)
 
     def symbols(self, text: str) -> list[str]:
-        history = self.dialogue.fitting_history(text.split(BETWEEN), "input")
-        return self.dialogue.codecs.source.split(history)
+        return self.dialogue.codecs.source.split(self._history(text))
+
+    def codec(self, text: str) -> SequenceCodec:
+        return self.dialogue.target.extended(self.copied(text))
+
+    def copied(self, text: str) -> tuple[str, ...]:
+        """The words of an input that have ids of their own."""
+        return self.dialogue.copied(self._history(text))
+
+    def _history(self, text: str) -> str:
+        return self.dialogue.fitting_history(text.split(BETWEEN), "input")
 
     def predict(self, inputs: Sequence[str], best: int = 1, **options: Any) -> list[dict[str, Any]]:
         """As of every model that writes; with a reranker {source, text, score, alternatives} alone.
@@ -70,10 +80,22 @@ class DialoguePredictor(SequencePredictor):
             for text, answers in zip(inputs, ranked, strict=True)
         ]
 
-    def log_probs(self, sources: Sequence[Tensor], targets: Sequence[str]) -> list[Tensor]:
-        """ln p of the symbols of each target and of its end, given its source: (L,) float64 each."""
+    def log_probs(
+        self,
+        sources: Sequence[Tensor],
+        targets: Sequence[str],
+        copied: Sequence[tuple[str, ...]] | None = None,
+    ) -> list[Tensor]:
+        """ln p of the symbols of each target and of its end, given its source: (L,) float64 each.
+
+        copied: of each source the words that have ids of their own in it, and so in its target.
+        """
         codec = self.dialogue.target
-        ids = codec.encode_all(targets)
+        ids = (
+            codec.encode_all(targets)
+            if copied is None
+            else [codec.extended(own).encode(text) for text, own in zip(targets, copied, strict=True)]
+        )
         # Of like length, or most of a batch is padding.
         order = sorted(range(len(ids)), key=lambda row: (len(ids[row]), len(sources[row])))
         found: list[Tensor] = [torch.empty(0)] * len(ids)
@@ -118,7 +140,8 @@ class Reranker:
         """For each input its answers {text, score, log_prob}, best first; log_prob is by `model` alone."""
         texts = [text for row in answers for text in row]
         of = [text for text, row in zip(inputs, answers, strict=True) for _ in row]
-        forward = model.log_probs([model.read(text, "input") for text in of], texts)
+        sources = [model.read(text, "input") for text in of]
+        forward = model.log_probs(sources, texts, [model.copied(text) for text in of])
         back, likely = self._back(of, texts), self._likely(texts)
         ranked, start = [], 0
         for row in answers:
@@ -138,11 +161,14 @@ class Reranker:
             return [0.0] * len(answers)
         task = self.reverse.dialogue
         codec, longest = task.codecs.source, task.config.data.longest
+        copied = [task.copied(answer) for answer in answers]
         # An answer that does not end may be longer than what the other model reads.
-        cut = [ids[:longest] for ids in codec.encode_all(answers)]
+        cut = [
+            codec.extended(own).encode(answer)[:longest] for answer, own in zip(answers, copied, strict=True)
+        ]
         sources = [torch.cat([ids, torch.tensor([codec.end])]) for ids in cut]
         turns = [text.split(BETWEEN)[-1] for text in inputs]
-        return [float(part.sum()) for part in self.reverse.log_probs(sources, turns)]
+        return [float(part.sum()) for part in self.reverse.log_probs(sources, turns, copied)]
 
     def _likely(self, answers: Sequence[str]) -> list[list[float]]:
         """ln p of the symbols of each answer, whatever was said."""

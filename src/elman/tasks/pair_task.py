@@ -99,10 +99,14 @@ class PairTask(SequenceTask):
 
     def source_ids(self, text: str, name: str) -> Tensor:
         """A source with its end, as the model reads it; DataError where it is too long."""
-        ids = self.codecs.source.encode(text, name)
+        ids = self.codecs.source.extended(self.copied(text)).encode(text, name)
         if len(ids) > self.config.data.longest:
             raise DataError(self._too_long(name, len(ids)))
         return torch.cat([ids, torch.tensor([self.codecs.source.end])])
+
+    def copied(self, source: str) -> tuple[str, ...]:
+        """The unknown words of a source, which have the ids from V on where words are copied, else none."""
+        return self.codecs.source.unknown_words(source) if self.config.model.copying else ()
 
     def _encode_all(self, training: Pairs, valid: Pairs) -> tuple[SequenceData, SequenceData]:
         data = self._encode(training), self._encode(valid)
@@ -123,11 +127,15 @@ class PairTask(SequenceTask):
         rows = pairs.pairs
         sources = self.codecs.source.encode_all([p.source for p in rows], lambda i: rows[i].source_place)
         targets = self.codecs.target.encode_all([p.target for p in rows], lambda i: rows[i].target_place)
-        kept: list[tuple[Tensor, Tensor, Pair]] = []
+        kept: list[tuple[Tensor, Tensor, Pair, tuple[str, ...]]] = []
         longest = self.config.data.longest
         for pair, source, target in zip(rows, sources, targets, strict=True):
             if len(source) <= longest and len(target) <= longest:
-                kept.append((source, target, pair))
+                words = self.copied(pair.source)
+                if words:
+                    codec = self.target.extended(words)
+                    source, target = codec.encode(pair.source), codec.encode(pair.target)
+                kept.append((source, target, pair, words))
             elif self.config.data.skip:
                 pairs.skipped["too long"] += 1
             elif len(source) > longest:
@@ -136,11 +144,12 @@ class PairTask(SequenceTask):
                 raise DataError(self._too_long(pair.target_place, len(target), "target "))
         end = torch.tensor([self.codecs.source.end])
         return SequenceData(
-            [torch.cat([source, end]) for source, _, _ in kept],
-            torch.tensor([len(source) + 1 for source, _, _ in kept], dtype=torch.int64),
-            [target for _, target, _ in kept],
-            [pair.target for _, _, pair in kept],
-            [pair.source_place for _, _, pair in kept],
+            [torch.cat([source, end]) for source, *_ in kept],
+            torch.tensor([len(source) + 1 for source, *_ in kept], dtype=torch.int64),
+            [target for _, target, *_ in kept],
+            [pair.target for _, _, pair, _ in kept],
+            [pair.source_place for _, _, pair, _ in kept],
+            [words for *_, words in kept],
         )
 
     def _too_long(self, place: str, length: int, side: str = "") -> str:
@@ -171,7 +180,7 @@ class TextPredictor(SequencePredictor):
 
     def __init__(self, task: PairTask, model: EncoderDecoder, weights: Precision = "float32") -> None:
         super().__init__(task, model, weights)
-        self.codecs, self._source_ids = task.codecs, task.source_ids
+        self.codecs, self._source_ids, self._copied = task.codecs, task.source_ids, task.copied
 
     def read(self, text: str, name: str) -> Tensor | None:
         source = self._source_ids(text, name)
@@ -182,6 +191,9 @@ class TextPredictor(SequencePredictor):
 
     def symbols(self, text: str) -> list[str] | None:
         return self.codecs.source.split(text)
+
+    def codec(self, text: str) -> SequenceCodec:
+        return self.codecs.target.extended(self._copied(text))
 
 
 def _split(pairs: Pairs, valid: Pairs | None, fraction: float) -> tuple[Pairs, Pairs]:

@@ -20,7 +20,9 @@ from elman import counter
 from elman.cells import State
 from elman.data.buckets import Buckets
 from elman.metrics.language import Rate
+from elman.models import scheduled
 from elman.models.encoder_decoder import EncoderDecoder
+from elman.models.seq2seq import Seq2Seq
 from elman.padded import Padded
 from elman.tasks.base import Examples, Outcome
 
@@ -33,6 +35,7 @@ class SequenceData:
     """Sources of any kind, the ids of their targets without begin and end, and how long each is.
 
     texts: the targets as they were written, what a prediction is compared with; places: where each stands.
+    words: of each source those that its ids from V on number, and its target's; () where none are copied.
     """
 
     sources: Sequence[Any]
@@ -40,6 +43,7 @@ class SequenceData:
     targets: Sequence[Tensor]
     texts: Sequence[str]
     places: Sequence[str]
+    words: Sequence[tuple[str, ...]] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -57,7 +61,12 @@ class SequenceData:
             self.targets[rows],
             self.texts[rows],
             self.places[rows],
+            self.words[rows],
         )
+
+    def words_of(self, row: int) -> tuple[str, ...]:
+        """The words of a source that are copied under ids of their own."""
+        return self.words[row] if self.words else ()
 
     def batches(self, tokens: int) -> list[list[int]]:
         """All examples, longest first, in batches whose padded sizes are at most `tokens`, or of one."""
@@ -155,7 +164,7 @@ class SequenceExamples(Examples):
             data.target_lengths, data.source_lengths, train.tokens, seed=train.seed, noise=train.noise
         )
         self._collate, self._ends = collate, ends
-        self._seed, self._smoothing = train.seed, train.label_smoothing
+        self._seed, self._smoothing, self._train = train.seed, train.label_smoothing, train
         self._described = described
 
     @property
@@ -172,6 +181,7 @@ class SequenceExamples(Examples):
         assert isinstance(model, EncoderDecoder)
         rows = self.buckets.read(update).tolist()
         model.reseed(counter.child(self._seed, update))
+        self._teach(model, update)
         taught = teaching([self.data.targets[row] for row in rows], *self._ends)
         source = self._collate([self.data.sources[row] for row in rows])
         logits, penalty = model(source, taught.inputs, taught.lengths)
@@ -180,3 +190,10 @@ class SequenceExamples(Examples):
             objective = objective + penalty
         place = f"update {update}: {', '.join(self.data.places[row] for row in rows[:4])}"
         return Outcome(objective, rate, None, place + (f" and {len(rows) - 4} more" if len(rows) > 4 else ""))
+
+    def _teach(self, model: EncoderDecoder, update: int) -> None:
+        """How often the true symbols are read: a function of the update, so that a resume repeats it."""
+        schedule = self._train.teaching
+        if schedule is not None and isinstance(model, Seq2Seq):
+            rate = scheduled.rate_of(schedule, self._train.teaching_half)
+            model.teacher = scheduled.teaching(update, schedule, rate, self._train.teaching_least)

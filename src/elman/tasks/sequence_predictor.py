@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from elman.data.codec import UNKNOWN
-from elman.data.sequence_codec import END
+from elman.data.sequence_codec import END, SequenceCodec
 from elman.errors import ConfigError
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.search.hypothesis import Hypothesis
@@ -51,6 +51,10 @@ class SequencePredictor(Predictor):
     @abstractmethod
     def symbols(self, text: str) -> list[str] | None:
         """What stands at the places of a source before its end; None where that are no symbols."""
+
+    def codec(self, text: str) -> SequenceCodec:
+        """Of what is written for an input: it knows the words that can be copied from there."""
+        return self.task.target
 
     def predict(
         self,
@@ -97,7 +101,7 @@ class SequencePredictor(Predictor):
         found: dict[int, list[Hypothesis]] = {}
         for batch in by_size(lengths, EVALUATE_TOKENS // search.rows):
             rows = [said[place] for place in batch]
-            begun = None if prefixes is None else [self._prefix(prefixes[row]) for row in rows]
+            begun = None if prefixes is None else [self._prefix(inputs[row], prefixes[row]) for row in rows]
             hypotheses = find(
                 self.model,
                 self.task.collate([sources[row] for row in rows]),
@@ -129,7 +133,7 @@ class SequencePredictor(Predictor):
         source = self.read(text, "input 1")
         if source is None:
             return
-        codec, begun = self.task.target, self._prefix(prefix)
+        codec, begun = self.codec(text), self._prefix(text, prefix)
         words = self._words(text) if replace_unknown else None
         with torch.no_grad():
             step, state = self.model.start(self.model.encode(self.task.collate([source])))
@@ -158,8 +162,8 @@ class SequencePredictor(Predictor):
             return str(prediction["text"])
         return "\n".join(f"{one['score']:.4f}\t{one['text']}" for one in found)
 
-    def _prefix(self, text: str) -> list[int]:
-        return self.task.target.encode(text, "prefix").tolist()
+    def _prefix(self, text: str, prefix: str) -> list[int]:
+        return self.codec(text).encode(prefix, "prefix").tolist()
 
     def _prediction(
         self, text: str, found: list[Hypothesis] | None, replace_unknown: bool, alignment: bool
@@ -168,16 +172,17 @@ class SequencePredictor(Predictor):
             shown = {"alignment": {"source": [], "target": [], "weights": []}} if alignment else {}
             return {"source": text, "text": "", "score": 0.0, "alternatives": [], **shown}
         words = self._words(text) if replace_unknown else None
-        said = [{"text": self._text(one, words), "score": one.score} for one in found]
+        codec = self.codec(text)
+        said = [{"text": self._text(one, codec, words), "score": one.score} for one in found]
         prediction: dict[str, Any] = {"source": text, **said[0], "alternatives": said}
         if alignment:
             prediction["alignment"] = self._alignment(text, found[0])
         return prediction
 
-    def _text(self, found: Hypothesis, words: list[str] | None) -> str:
-        if words is None or self.task.target.unknown not in found.ids:
-            return self.task.target.decode(found.ids)
-        say = self.task.target.decoder()
+    def _text(self, found: Hypothesis, codec: SequenceCodec, words: list[str] | None) -> str:
+        if words is None or codec.unknown not in found.ids:
+            return codec.decode(found.ids)
+        say = codec.decoder()
         looks = [None] * len(found.ids) if found.attention is None else list(found.attention)
         return "".join(
             self._said(say(index), index, words, look) for index, look in zip(found.ids, looks, strict=True)
@@ -203,9 +208,9 @@ class SequencePredictor(Predictor):
         """The symbols of both sides, the end counted, and the weights between them."""
         if found.attention is None:
             raise ConfigError("alignment: this model does not attend, so that there is none")
-        names, size = self.symbols(text), found.attention.shape[1]
+        names, size, codec = self.symbols(text), found.attention.shape[1], self.codec(text)
         return {
             "source": None if names is None else names + [END] * (size - len(names)),
-            "target": [self.task.target.show(index) for index in found.ids],
+            "target": [codec.show(index) for index in found.ids],
             "weights": found.attention.tolist(),
         }

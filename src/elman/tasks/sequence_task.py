@@ -72,7 +72,7 @@ class SequenceTask(Task):
         if cell is not None:
             raise ConfigError(f"{self.name}: its cells go by name, a class of your own cannot be given")
         config = self.config
-        return MODELS[config.model.kind](config.model, config.train.precision, self.sizes())
+        return MODELS[config.model.kind](config.model, config.train, self.sizes(), self.target)
 
     def memory(self, model: nn.Module) -> int:
         settings, symbols = self.config.model, len(self.target)
@@ -169,7 +169,7 @@ class SequenceTask(Task):
             source = self.collate([data.sources[row] for row in rows])
             found = find(model, source, self.target, limits, search)
             for row, hypotheses in zip(rows, found, strict=True):
-                texts[row] = self.target.decode(hypotheses[0].ids)
+                texts[row] = self.target.extended(data.words_of(row)).decode(hypotheses[0].ids)
             done += len(rows)
         return texts
 
