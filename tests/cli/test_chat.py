@@ -1,11 +1,13 @@
 """elman chat: lines in, lines out, with what was said kept; through a pipe."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import elman
 from dialogue_runs import DULL, SETTINGS, made_dialogues, write_dialogues
 from elman.predict import load
 from elman.tasks.chat import ChatSettings, DialogueChat, LanguageChat, open_chat
@@ -127,6 +129,38 @@ def test_answers_are_chosen_by_another_run(talk: Talk, run: Path, tmp_path: Path
     assert "give a run of data.reverse=true" in told
     status, _, told = talk(f"{DULL}\n", run, "--reverse", tmp_path)
     assert status == 2
+    for option, told in (
+        ("--reverse-weight", "no --reverse;"),
+        ("--candidates", "no --reverse or --language"),
+    ):
+        status, _, said = talk("Thanks .\n", run, option, 3)
+        assert (status, said.count("\n")) == (2, 1)
+        assert f"{option}: there is {told}" in said
+
+
+def test_predict_chooses_answers_in_the_same_words(
+    command: Talk, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_dialogues(tmp_path, made_dialogues())
+    few = {"train.updates": 3, "train.evaluate_every": 3, "train.save_every": 3}
+    for name, changes in (("reverse", {"data.reverse": True}), ("language", {"data.history": 0})):
+        train("dialogue", [file], tmp_path / name, {**SETTINGS, **few, **changes})
+    runs = ["--reverse", tmp_path / "reverse", "--language", tmp_path / "language"]
+    options = [*runs, "--reverse-weight", 2, "--language-weight", 0.1, "--candidates", 4]
+    status, said, _ = command("predict", run, "Well .\tThe hat ?", *options, "--best", 3, "--json")
+    model, reverse, language = (load(path) for path in (run, tmp_path / "reverse", tmp_path / "language"))
+    assert isinstance(model, DialoguePredictor)
+    assert isinstance(reverse, DialoguePredictor)
+    assert isinstance(language, DialoguePredictor)
+    weights = elman.MutualInformation(reverse=2, language=0.1)
+    model.reranker = elman.Reranker(weights, reverse, language, candidates=4)
+    assert status == 0
+    assert json.loads(said) == model.predict(["Well .\tThe hat ?"], best=3)[0]
+    monkeypatch.setattr("sys.stdin", io.StringIO("The hat ?\n"))
+    assert command("chat", run, *options)[1] == command("predict", run, "The hat ?", *options)[1]
+    for wrong in (["--stream"], ["--alignment", "--json"]):
+        status, said, told = command("predict", run, "The hat ?", *options, *wrong)
+        assert (status, said, told.count("\n")) == (2, "", 1)
 
 
 def test_a_source_is_drawn_with_what_was_written(command: Talk, run: Path, tmp_path: Path) -> None:

@@ -3,36 +3,25 @@
 import importlib
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from elman.cli.common import CheckpointName, OwnCell, RunFolder, errors, own_cell, say
+from elman.cli.reranking import (
+    Candidates,
+    LanguageRun,
+    LanguageWeight,
+    Reranking,
+    ReverseRun,
+    ReverseWeight,
+)
 from elman.errors import ConfigError, DataError
 from elman.predict import load
-from elman.search.reranking import MutualInformation
 from elman.tasks.chat import Chat, ChatSettings, open_chat
-from elman.tasks.dialogue_predictor import CANDIDATES, DialoguePredictor, Reranker
 
 PROMPT = "> "
 COMMANDS = "/reset: forget what was said; /temperature X; /seed N; /quit"
-
-ReverseRun = Annotated[
-    Path | None,
-    typer.Option(
-        "--reverse", metavar="RUN", help="Choose answers by what they answer: a run of data.reverse=true."
-    ),
-]
-ReverseWeight = Annotated[float, typer.Option(help="Of the reverse model's log probability.", min=0)]
-LanguageRun = Annotated[
-    Path | None,
-    typer.Option(
-        "--language", metavar="RUN", help="Take off what is likely anyway: a run of data.history=0."
-    ),
-]
-LanguageWeight = Annotated[float, typer.Option(help="Of the language model's log probability.", min=0)]
-Candidates = Annotated[int, typer.Option(help="Answers to choose from.", min=1)]
 
 
 def chat_command(
@@ -44,10 +33,10 @@ def chat_command(
     top_p: Annotated[float | None, typer.Option(help="Choose among the likeliest that add up to p.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same conversation.", min=0)] = 0,
     reverse: ReverseRun = None,
-    reverse_weight: ReverseWeight = 0.5,
+    reverse_weight: ReverseWeight = None,
     language: LanguageRun = None,
-    language_weight: LanguageWeight = 0.3,
-    candidates: Candidates = CANDIDATES,
+    language_weight: LanguageWeight = None,
+    candidates: Candidates = None,
     checkpoint: CheckpointName = "best",
     cell: OwnCell = None,
 ) -> None:
@@ -57,7 +46,7 @@ def chat_command(
     the end of input.
     """
     model = load(run, checkpoint, own_cell(cell))
-    set_reranker(model, reverse, reverse_weight, language, language_weight, candidates)
+    Reranking(reverse, reverse_weight, language, language_weight, candidates).set(model)
     chat = open_chat(model, ChatSettings(temperature, top_k, top_p, seed))
     asked = sys.stdin.isatty()
     if asked:
@@ -71,35 +60,6 @@ def chat_command(
     except KeyboardInterrupt:
         say()
         raise typer.Exit(130) from None
-
-
-def set_reranker(
-    model: object,
-    reverse: Path | None,
-    reverse_weight: float,
-    language: Path | None,
-    language_weight: float,
-    candidates: int,
-) -> None:
-    """Lets a dialogue model choose among its answers with the models of these runs, where there are any."""
-    if reverse is None and language is None:
-        return
-    if not isinstance(model, DialoguePredictor):
-        raise ConfigError("--reverse and --language choose among the answers of a dialogue run")
-    weights = MutualInformation(
-        reverse=0.0 if reverse is None else reverse_weight,
-        language=0.0 if language is None else language_weight,
-    )
-    model.reranker = Reranker(weights, _dialogue(reverse), _dialogue(language), candidates)
-
-
-def _dialogue(run: Path | None) -> DialoguePredictor | None:
-    if run is None:
-        return None
-    model = load(run)
-    if not isinstance(model, DialoguePredictor):
-        raise ConfigError(f"{run}: expected a dialogue run")
-    return model
 
 
 def _line(asked: bool) -> str | None:

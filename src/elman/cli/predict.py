@@ -19,10 +19,19 @@ from elman.cli.common import (
     say_json,
     say_table,
 )
+from elman.cli.reranking import (
+    Candidates,
+    LanguageRun,
+    LanguageWeight,
+    Reranking,
+    ReverseRun,
+    ReverseWeight,
+)
 from elman.errors import ConfigError, DataError
 from elman.predict import load
 from elman.search.sampling import Sampling
 from elman.tasks.base import Predictor
+from elman.tasks.dialogue_predictor import DialoguePredictor
 from elman.tasks.sequence_predictor import SequencePredictor
 
 BATCH = 64
@@ -72,6 +81,11 @@ def predict_command(
             show_default=False,
         ),
     ] = None,
+    reverse: ReverseRun = None,
+    reverse_weight: ReverseWeight = None,
+    language: LanguageRun = None,
+    language_weight: LanguageWeight = None,
+    candidates: Candidates = None,
     checkpoint: CheckpointName = "best",
     cell: OwnCell = None,
     weights: WeightsPrecision = "float32",
@@ -80,7 +94,8 @@ def predict_command(
 
     A language model scores and ranks texts and foretells the next symbol. A model that translates writes a
     line for each input, in order and as they come; with --best a line "score TAB text" for each alternative,
-    with --json an object in each line. Options from --beam to --batch are for such models.
+    with --json an object in each line. Options from --beam to --batch are for such models; the answers of a
+    dialogue model can be chosen by other runs, with --reverse and --language.
     """  # fmt: skip
     drawn = None
     if not temperature is top_k is top_p is None:
@@ -92,6 +107,7 @@ def predict_command(
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     model = load(run, checkpoint, own_cell(cell), weights=weights)
+    Reranking(reverse, reverse_weight, language, language_weight, candidates).set(model)
     rows = iter(inputs) if inputs else _lines()
     first = next(rows, None)
     if first is None:
@@ -134,6 +150,10 @@ def _write(
     if given.pop("stream", False):
         if json or best or given.keys() - {"sampling", "seed", "replace_unknown"}:
             raise ConfigError("--stream: one text, greedy or drawn; leave --json, --best and the search out")
+        if isinstance(model, DialoguePredictor) and model.reranker is not None:
+            raise ConfigError(
+                "--stream: an answer that is chosen among others is whole; leave one of them out"
+            )
         for text in rows:
             for piece in model.stream(text, prefix=prefix, **given):
                 say(piece, end="")
