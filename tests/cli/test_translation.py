@@ -45,9 +45,34 @@ class TestTraining:
         Path(left).write_text("ein\n" * 8, "utf-8")
         status, out, told = command("train", "translation", left, right, "-o", tmp_path / "run")
         assert (status, out) == (2, "")
-        assert "train.de has 8 lines and" in told.replace("\n", "")
+        assert f"train.de has 8 lines and {right} 9, expected as many" in told
+        assert "line 9" in told
         assert told.count("\n") == 1
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("rows", "wanted"),
+        [
+            ("ein\ta\nein a\n", "pairs.tsv: line 2: "),
+            ("ein\ta\n\ta\n", "pairs.tsv: line 2: the source is empty"),
+            (f"ein\ta\n{'ein ' * 201}\ta\n", "pairs.tsv: line 2: the source has 201 words, at most 200"),
+            (f"ein\ta\nein\t{'a ' * 300}\n", "pairs.tsv: line 2: the target has 300 words, at most 200"),
+            (b"ein\ta\n\xff\xfe\tb\n", "pairs.tsv: line 2"),
+        ],
+    )
+    def test_a_bad_row_is_one_line(
+        self, tmp_path: Path, command: Command, rows: str | bytes, wanted: str
+    ) -> None:
+        path = tmp_path / "pairs.tsv"
+        path.write_bytes(rows if isinstance(rows, bytes) else rows.encode())
+        few = ["-sdata.unit=words", "-sdata.valid_fraction=0", "-strain.updates=1", "-smodel.hidden=4"]
+        options = ["-o", tmp_path / "run", *few, "-smodel.embedding=4", "-sbleu_sentences=0"]
+        status, out, told = command("train", "translation", path, *options)
+        assert (status, out, told.count("\n")) == (2, "", 1)
+        assert wanted in told
+        status, _, told = command("train", "translation", path, *options, "-sdata.skip=true")
+        assert status == 0
+        assert "(left out: 1 " in told
 
     def test_the_settings_are_listed(self, command: Command) -> None:
         rows = json.loads(command("settings", "translation", "--json")[1])
