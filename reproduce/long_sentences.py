@@ -37,7 +37,7 @@ def pairs(name: str) -> list[tuple[str, str]]:
     sides = []
     for language in (SOURCE, TARGET):
         with gzip.open(folder / f"{name}.{language}.gz", "rt", encoding="utf-8") as file:
-            sides.append([line.strip() for line in file])
+            sides.append([" ".join(line.split()) for line in file])  # a tab stands within a few
     return list(zip(*sides, strict=True))
 
 
