@@ -91,6 +91,12 @@ CASES: dict[str, Callable[[], Cell]] = {
 }
 CASES |= {kind.__name__: lambda kind=kind: kind(INPUT, HIDDEN) for kind in CONTRACT}
 CASES |= stacks()
+CASES |= {
+    f"decoder {order} {attention}": lambda attention=attention, order=order: contract_cells.Decoding(
+        INPUT, HIDDEN, attention=attention, order=order
+    )
+    for attention, order in (("additive", "luong"), ("general", "bahdanau"), ("location", "bahdanau"))
+}
 
 
 def make(name: str, seed: int = 0) -> Cell:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
 
 from elman.attend import attend_additive, attend_dot
-from elman.cells import Cell
+from elman.attention import named_attention
+from elman.cells import Cell, GRUCell, LSTMCell
 from elman.cells.base import Record
+from elman.cells.decoder import AttentionCell, AttentionState
 
 
 def weight(*sizes: int) -> nn.Parameter:
@@ -280,3 +282,35 @@ class Attending(Cell):
         if self.out == "mixed":
             output = torch.tanh(linear(torch.cat([context, h], -1), self.weight_out))
         return output, AttendingState(h, output)
+
+
+class Decoding(Cell):
+    """An AttentionCell with one memory, a parameter, for all its elements: it can be asked for any number."""
+
+    records = ("attention",)
+    places, width = 4, 2
+
+    def __init__(self, input_size: int, hidden_size: int, *, attention: str, order: str) -> None:
+        super().__init__(input_size, hidden_size)
+        looks = named_attention(attention, hidden_size, self.width)
+        cells = [GRUCell(input_size, hidden_size), LSTMCell(hidden_size, hidden_size)]
+        self.decoder = AttentionCell(cells, looks, order=order)
+        self.memory = weight(self.places, self.width)
+
+    @property
+    def output_size(self) -> int:
+        return self.decoder.output_size
+
+    def bound(self, batch_size: int) -> AttentionCell:
+        return self.decoder.bind(self.memory[:, None].expand(-1, batch_size, -1))
+
+    def initial_state(self, batch_size: int) -> AttentionState:
+        return self.bound(batch_size).initial_state(batch_size)
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        return self.decoder.prepare(inputs)
+
+    def step(
+        self, x: Tensor, state: AttentionState, record: Record | None = None
+    ) -> tuple[Tensor, AttentionState]:
+        return self.bound(len(x)).step(x, state, record)
