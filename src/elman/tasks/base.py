@@ -6,8 +6,9 @@ only through this file.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from elman.cells import Cell, State
+from elman.errors import ConfigError, DataError
 from elman.metrics.language import Rate
 from elman.streaming import Precision
 
@@ -190,6 +192,26 @@ class Task(ABC):
 
 class Stopped(Exception):
     """Raised out of a validation that was asked to stop; the run saves and leaves."""
+
+
+def check_unchanged(before: Iterable[Mapping[str, Any]], now: Iterable[Mapping[str, Any]]) -> None:
+    """Raises DataError naming what is not as it was when the run began.
+
+    before: the files that the run remembers {path, size, sha256}; now: the same ones as they are.
+    """
+    for file, found in zip(before, now, strict=True):
+        if found["sha256"] != file["sha256"]:
+            what = "folder" if Path(file["path"]).is_dir() else "file"
+            raise DataError(
+                f"{file['path']}: the {what} has changed since the run began ({found['size']} bytes now, "
+                f"{file['size']} then); put the old one back, or begin a new run"
+            )
+
+
+def check_float32(task: str, weights: Precision) -> None:
+    """Raises ConfigError for the weights of a model that cannot be packed, in another precision."""
+    if weights != "float32":
+        raise ConfigError(f"weights: {task} uses float32 only, got {weights}")
 
 
 def stopping(stop: Callable[[], bool]) -> Callable[[float], None]:

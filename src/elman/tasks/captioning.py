@@ -29,7 +29,7 @@ from elman.metrics.language import Rate
 from elman.metrics.translation import sacrebleu
 from elman.models.captioner import Captioner, View
 from elman.streaming import Precision
-from elman.tasks.base import Task, stopping
+from elman.tasks.base import Task, check_float32, check_unchanged, stopping
 from elman.tasks.captioning_data import (
     CaptionExamples,
     Collator,
@@ -139,12 +139,7 @@ class CaptioningTask(Task):
             lists = [read_names(path) for path in paths[2 : 2 + count]]
             now = read.files + [document.to_json() for _, document in lists]
             now += [_whole_file(path) for path in paths[2 + count :]]
-            for file, found in zip(self.files, now, strict=True):
-                if file["sha256"] != found["sha256"]:
-                    raise DataError(
-                        f"{file['path']}: what is there has changed since the run began ({found['size']} "
-                        f"bytes now, {file['size']} then); put the old one back, or begin a new run"
-                    )
+            check_unchanged(self.files, now)
             self._loaded = self._divide(read, [names for names, _ in lists])
         return self._loaded
 
@@ -187,8 +182,7 @@ class CaptioningTask(Task):
         weights: Precision = "float32",
     ) -> dict[str, Any]:
         assert isinstance(model, Captioner)
-        if weights != "float32":
-            raise ConfigError(f"weights: {self.name} uses float32 only, got {weights}")
+        check_float32(self.name, weights)
         sacrebleu()  # missed now, not after the search
         read, items = self.read(files)
         rate = self.rate(model, read, items, lambda part: progress(part * 0.2))
@@ -263,8 +257,7 @@ class CaptioningTask(Task):
 
     def predictor(self, model: nn.Module, weights: Precision = "float32") -> CaptionPredictor:
         assert isinstance(model, Captioner)
-        if weights != "float32":
-            raise ConfigError(f"weights: {self.name} uses float32 only, got {weights}")
+        check_float32(self.name, weights)
         return CaptionPredictor(model, self.codec, self.config.data, Search.of(self.config.search))
 
     def _divide(

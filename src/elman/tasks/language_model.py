@@ -24,7 +24,7 @@ from elman.data.text import Corpus, Document, encode_documents, read_document, s
 from elman.errors import ConfigError, DataError
 from elman.models.language_model import LanguageModel
 from elman.streaming import Precision
-from elman.tasks.base import Examples, Outcome, Settings, Task, TrainSettings, stopping
+from elman.tasks.base import Examples, Outcome, Settings, Task, TrainSettings, check_unchanged, stopping
 from elman.tasks.language_loss import (
     EVALUATE_STREAMS,
     MINIMUM_EVALUATION,
@@ -276,11 +276,7 @@ class LanguageModelTask(Task):
 
     def _reread(self, file: dict[str, Any]) -> Document:
         document = read_document(file["path"], self.codec.unit)
-        if document.sha256 != file["sha256"]:
-            raise DataError(
-                f"{file['path']}: the file has changed since the run began ({document.size} bytes now, "
-                f"{file['size']} then); put the old one back, or begin a new run"
-            )
+        check_unchanged([file], [document.to_json()])
         return document
 
 

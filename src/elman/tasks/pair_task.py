@@ -15,6 +15,7 @@ from elman.metrics.translation import sacrebleu
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.padded import Padded
 from elman.streaming import Precision
+from elman.tasks.base import check_unchanged
 from elman.tasks.sequence_data import SequenceData
 from elman.tasks.sequence_predictor import SequencePredictor
 from elman.tasks.sequence_task import SequenceTask
@@ -165,12 +166,7 @@ class PairTask(SequenceTask):
 
     def _reread(self, files: list[dict[str, Any]], training: Sequence[str] = ()) -> Pairs:
         pairs = self.read_pairs(self.config, [file["path"] for file in files], training)
-        for file, now in zip(files, pairs.files, strict=True):
-            if now["sha256"] != file["sha256"]:
-                raise DataError(
-                    f"{file['path']}: the file has changed since the run began ({now['size']} bytes now, "
-                    f"{file['size']} then); put the old one back, or begin a new run"
-                )
+        check_unchanged(files, pairs.files)
         return pairs
 
 

@@ -20,7 +20,7 @@ from elman.models.encoder_decoder import EncoderDecoder
 from elman.search.hypothesis import Hypothesis
 from elman.search.sampling import Sampling, sample
 from elman.streaming import Precision
-from elman.tasks.base import Predictor
+from elman.tasks.base import Predictor, check_float32
 from elman.tasks.sequence_data import by_size
 from elman.tasks.sequence_search import Search, find
 from elman.tasks.sequence_task import EVALUATE_TOKENS, SequenceTask
@@ -35,8 +35,7 @@ class SequencePredictor(Predictor):
     best: ClassVar[int] = 1
 
     def __init__(self, task: SequenceTask, model: EncoderDecoder, weights: Precision = "float32") -> None:
-        if weights != "float32":
-            raise ConfigError(f"weights: {task.name} uses float32 only, got {weights}")
+        check_float32(task.name, weights)
         self.task = task
         self.model = model.eval()
 

@@ -19,7 +19,7 @@ from elman.metrics.language import Rate
 from elman.metrics.translation import bleu, chrf, sacrebleu
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.streaming import Precision
-from elman.tasks.base import Task, stopping
+from elman.tasks.base import Task, check_float32, stopping
 from elman.tasks.sequence_data import SequenceData, SequenceExamples, sequence_loss, teaching
 from elman.tasks.sequence_search import GREEDY, Search, find
 from elman.tasks.sequence_settings import MODELS
@@ -117,8 +117,7 @@ class SequenceTask(Task):
         weights: Precision = "float32",
     ) -> dict[str, Any]:
         assert isinstance(model, EncoderDecoder)
-        if weights != "float32":
-            raise ConfigError(f"weights: {self.name} uses float32 only, got {weights}")
+        check_float32(self.name, weights)
         self.require()
         data = self.read(files) if files else self.data()[1]
         if not len(data):
