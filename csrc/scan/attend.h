@@ -178,8 +178,9 @@ static void run_attend(const Step& step, int which, bool backward, int live) {
     if (backward && v) fill(own.vector, size, 0.0f);
     const Part part = part_of(call, step.thread, live);
     for (int i = int(part.first); i < part.last; i++) {
-        const int element = step.share.element[i];
-        const ptrdiff_t first = ptrdiff_t(element) * memory.places;
+        const int own_element = step.share.element[i];
+        const ptrdiff_t element = call.source ? ptrdiff_t(call.source[own_element]) : own_element;
+        const ptrdiff_t first = element * memory.places;
         const Places of{memory.bias + first, memory.keys + first * size, memory.values + first * width,
                         memory.d_keys + first * size, memory.d_values + first * width,
                         memory.weights + (step.share.first + step.share.start[step.t] + i) * kept, memory.length[element]};

@@ -16,7 +16,8 @@ constexpr bool HALF = false;
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {"avx2", L, packed_size, layout, pack, lift, forward, backward, merge, gradients, peak};
+const Kernels kernels = {"avx2", L, packed_size, layout, pack, lift, forward, backward, merge, gradients,
+                         projection_scratch, project, peak};
 
 }  // namespace avx2
 }  // namespace elman

@@ -18,7 +18,8 @@ constexpr bool HALF = true;
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {"avx512", L, packed_size, layout, pack, lift, forward, backward, merge, gradients, peak};
+const Kernels kernels = {"avx512", L, packed_size, layout, pack, lift, forward, backward, merge, gradients,
+                         projection_scratch, project, peak};
 
 }  // namespace avx512_bf16
 }  // namespace elman

@@ -20,7 +20,8 @@ constexpr bool HALF = false;
 }  // namespace
 
 extern const Kernels kernels;
-const Kernels kernels = {"baseline", L, packed_size, layout, pack, lift, forward, backward, merge, gradients, peak};
+const Kernels kernels = {"baseline", L, packed_size, layout, pack, lift, forward, backward, merge, gradients,
+                         projection_scratch, project, peak};
 
 }  // namespace baseline
 }  // namespace elman

@@ -30,6 +30,7 @@ static void take_memories(const Call& call, int thread) {
     for (int which = 0; which < call.plan->attends; which++) {
         const Attend& look = call.plan->attend[which];
         const Memory& memory = call.memory[which];
+        if (!memory.given_keys) continue;
         for (ptrdiff_t i = own.first; i < own.last; i++) {
             const ptrdiff_t first = ptrdiff_t(share.element[i]) * memory.places;
             int length = memory.places;

@@ -114,7 +114,8 @@ struct Segment {
     int count;
 };
 
-// What one Attend of the plan looks at in one call. Keys and values are copied to rows of whole machine vectors.
+// What one Attend of the plan looks at in one call. Keys and values are copied to rows of whole machine vectors, unless
+// they were before (given_keys is null then).
 struct Memory {
     int places;
     const float *given_keys, *bias, *given_values;  // (N, S, width), (N, S): the caller's
@@ -160,7 +161,8 @@ struct Call {
     float* const* d_bias;
     float* const* d_param;
     float* const* d_state;
-    const Memory* memory;  // [attends]
+    const Memory* memory;   // [attends]
+    const int64_t* source;  // [batch] whose memory an element looks at; null: its own
 
     float* slots;
     const ptrdiff_t* slot_at;
@@ -184,6 +186,18 @@ struct Layout {
     ptrdiff_t acc, reg, temp, carry, pass, dout, pgrad, words, pairs, rows, weight, seen, total;
 };
 
+// The product of row-major rows with one weight: rows (count, size) -> out (count, width), plus biases.
+struct Projection {
+    Product product;
+    const float* packed;  // as the plan's are, the biases behind
+    const float* rows;
+    float* out;
+    int count, threads;
+    bool units;            // threads divide the units, not the rows
+    const int32_t* every;  // [count] 0, 1, 2 ...
+    float* const* scratch;  // [threads]
+};
+
 // Where threads divide the units: waits until all of them have come.
 void meet(Barrier& barrier);
 
@@ -203,6 +217,8 @@ struct Kernels {
     void (*backward)(const Call& call, int thread, Barrier& barrier);
     void (*merge)(const Call& call, int thread);  // after backward, with symbols as inputs
     void (*gradients)(const Call& call, int thread);
+    ptrdiff_t (*projection_scratch)(const Projection& of);  // floats of each thread
+    void (*project)(const Projection& of, int thread);
     void (*peak)(ptrdiff_t turns);
 };
 

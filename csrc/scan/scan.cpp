@@ -6,92 +6,13 @@
 #include <chrono>
 #include <numeric>
 
-#include "../machine/instructions.h"
 #include "../machine/storage.h"
 #include "../machine/threads.h"
-#include "plan.h"
+#include "batch.h"
 
 namespace elman {
 
-ELMAN_DECLARED(Kernels, kernels)
-namespace baseline_bf16 { extern const Kernels kernels; }
-ELMAN_WITH_AVX512(namespace avx512_bf16 { extern const Kernels kernels; })
-
 namespace {
-
-const std::vector<const Kernels*>& versions(bool half) {
-    static const std::vector<const Kernels*> of_halves = usable<Kernels>({
-        ELMAN_WITH_AVX512({Instructions::AVX512_BF16, &avx512_bf16::kernels}, )
-        {Instructions::BASELINE, &baseline_bf16::kernels}});
-    static const std::vector<const Kernels*> known = usable<Kernels>({ELMAN_LISTED(kernels)});
-    return half ? of_halves : known;
-}
-
-// -- rows ------------------------------------------------------------------------------------------------------------
-
-struct ShareStore {
-    std::vector<int> element, live;
-    std::vector<std::ptrdiff_t> start, start_state;
-    std::ptrdiff_t first = 0, first_state = 0;
-};
-
-struct Rows {
-    int lanes = 0, threads = 0, time = 0, batch = 0;
-    std::ptrdiff_t rows = 0, state_rows = 0;
-    std::vector<ShareStore> store;
-    std::vector<Share> share;
-    std::vector<std::int32_t> outside;
-};
-
-// Longest first, dealt to the threads in turn: each has the same work to within one sequence.
-Rows rows_of(const Batch& batch) {
-    Rows rows;
-    rows.time = batch.time;
-    rows.batch = batch.size;
-    const int shares = batch.units ? 1 : std::max(1, std::min(batch.threads, batch.size));
-    rows.threads = batch.units ? std::max(1, batch.threads) : shares;
-    const auto* given = reinterpret_cast<const std::int64_t*>(batch.lengths);
-    std::vector<int> length(batch.size, batch.time), order(batch.size);
-    if (given)
-        for (int i = 0; i < batch.size; i++) length[i] = int(given[i]);
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return length[a] > length[b]; });
-    rows.store.resize(shares);
-    for (int place = 0; place < shares; place++) {
-        ShareStore& own = rows.store[place];
-        // Sequences of one length keep their places in the caller's arrays together.
-        if (length[order.front()] == length[order.back()])
-            for (int i = batch.size * place / shares; i < batch.size * (place + 1) / shares; i++)
-                own.element.push_back(order[i]);
-        else
-            for (int i = place; i < batch.size; i += shares) own.element.push_back(order[i]);
-        own.first = rows.rows;
-        own.first_state = rows.state_rows;
-        const int steps = length[own.element.front()];
-        std::ptrdiff_t total = 0;
-        int live = int(own.element.size());
-        own.start_state.push_back(0);
-        for (int t = 0; t < steps; t++) {
-            while (length[own.element[live - 1]] <= t) live--;
-            own.live.push_back(live);
-            own.start.push_back(total);
-            own.start_state.push_back(std::ptrdiff_t(own.element.size()) + total);
-            for (int i = 0; i < live; i++) {
-                const int element = own.element[i];
-                const int when = batch.reverse ? length[element] - 1 - t : t;
-                rows.outside.push_back(std::int32_t(when) * batch.size + element);
-            }
-            total += live;
-        }
-        own.live.push_back(0);
-        own.start.push_back(total);
-        rows.rows += total;
-        rows.state_rows += total + std::ptrdiff_t(own.element.size());
-        rows.share.push_back({int(own.element.size()), steps, own.first, own.first_state, own.element.data(),
-                              own.live.data(), own.start.data(), own.start_state.data()});
-    }
-    return rows;
-}
 
 // The rows of a product's left operand beside those of its columns' derivatives, in runs of at most SUM_ROWS.
 std::vector<Segment> segments_of(const Rows& rows, const Product& product, int symbols) {
@@ -144,18 +65,6 @@ std::vector<int> whole_inputs(const Plan& plan, const std::vector<int>& columns)
         whole.push_back(std::all_of(given.begin(), given.end(), [](int times) { return times == 1; }));
     }
     return whole;
-}
-
-// A stride between unit blocks that does not send their rows to the same places of a cache.
-std::ptrdiff_t stride_for(std::ptrdiff_t rows) { return (rows + 31) / 64 * 64 + 33; }
-
-std::ptrdiff_t padded(int width, int lanes) { return (width + lanes - 1) / lanes * lanes; }
-
-template <class T>
-std::vector<T*> pointers(const Pointers& numbers) {
-    std::vector<T*> found;
-    for (std::uintptr_t number : numbers) found.push_back(reinterpret_cast<T*>(number));
-    return found;
 }
 
 }  // namespace
@@ -331,7 +240,8 @@ void place_memories(const Plan& plan, const Batch& batch, const Pointers& given,
 // Everything that a call needs beside the caller's arrays; lives as long as the call.
 struct Work {
     Call call{};
-    std::vector<std::ptrdiff_t> packed_at, param_at, table_at;
+    Arranged arranged;
+    std::vector<std::ptrdiff_t> table_at;
     std::vector<int> table_slot;
     std::vector<float*> scratch;
     std::unique_ptr<Buffer> memory, tables, d_memories;
@@ -351,28 +261,15 @@ struct Work {
         call.slot_at = saved.slot_at.data(), call.state_at = saved.state_at.data();
         looks = saved.memory;
         call.memory = looks.data();
-        std::ptrdiff_t total = 0;
-        for (int i = 0; i < plan.products + plan.hoisted; i++) {
-            packed_at.push_back(total);
-            total += kernels.packed_size(i < plan.products ? plan.product[i] : plan.lift[i - plan.products], backward);
-        }
-        const std::ptrdiff_t params = total;
-        std::ptrdiff_t of_params = 0;
-        for (int i = 0; i < plan.params; i++) {
-            param_at.push_back(of_params);
-            of_params += padded(plan.param_width[i], kernels.lanes);
-        }
-        const std::ptrdiff_t constants = params + of_params;
-        total = (constants + std::ptrdiff_t(plan.consts) * kernels.lanes + 15) / 16 * 16;
+        arranged = Arranged(plan, kernels, backward);
+        std::ptrdiff_t total = arranged.floats;
         std::vector<std::ptrdiff_t> begin;
         for (int thread = 0; thread < rows.threads; thread++) {
             begin.push_back(total);
             total += (kernels.layout(call, thread).total + 1023) / 1024 * 1024 + 16;
         }
         memory = std::make_unique<Buffer>(total);
-        call.packed = memory->at, call.packed_at = packed_at.data();
-        call.params = memory->at + params, call.param_at = param_at.data();
-        call.constants = memory->at + constants;
+        arranged.place(call, memory->at);
         for (std::ptrdiff_t at : begin) scratch.push_back(memory->at + at);
         call.scratch = scratch.data();
         if (!saved.every.empty()) place_tables(plan, saved, backward);
@@ -432,7 +329,7 @@ std::unique_ptr<Saved> scan_forward(const ScanPlan& owner, const Batch& batch, c
                                     std::uintptr_t output, const Pointers& final_states) {
     const Plan& plan = owner.plan();
     auto saved = std::make_unique<SavedStore>();
-    saved->kernels = &choose(versions(batch.half), name);
+    saved->kernels = &choose(scan_versions(batch.half), name);
     saved->rows = rows_of(batch);
     saved->columns = batch.columns;
     if (const auto* ids = reinterpret_cast<const std::int64_t*>(batch.ids)) {
@@ -523,7 +420,7 @@ void scan_backward(const ScanPlan& owner, Saved& given, const Pointers& inputs, 
 
 double fma_peak(const std::string& name, int threads) {
     constexpr int TRIES = 10, TURNS = 1 << 20, CHAINS = 12;  // as in peak.h
-    const Kernels& kernels = choose(versions(false), name);
+    const Kernels& kernels = choose(scan_versions(false), name);
     double best = 0.0;
     for (int i = 0; i < TRIES; i++) {
         const auto start = std::chrono::steady_clock::now();
@@ -535,7 +432,7 @@ double fma_peak(const std::string& name, int threads) {
 }
 
 std::vector<std::string> scan_kernels(bool half) {
-    return names_of(versions(half));
+    return names_of(scan_versions(half));
 }
 
 }  // namespace elman

@@ -14,4 +14,5 @@
 #include "step.h"
 #include "loop.h"
 #include "weights.h"
+#include "project.h"
 #include "peak.h"

@@ -96,6 +96,39 @@ def scan_backward(
     d_memories: list[int],
     d_states: list[int],
 ) -> None: ...
+
+class StepMemory: ...
+
+class Stepper:
+    def __init__(
+        self,
+        plan: ScanPlan,
+        kernels: str,
+        half: bool,
+        columns: list[int],
+        weights: list[int],
+        biases: list[int],
+        params: list[int],
+        symbols: int,
+        head_weight: int,
+        head_bias: int,
+    ) -> None: ...
+    def memory(self, sources: int, places: int, keys: int, bias: int, values: int) -> StepMemory: ...
+    def step(
+        self,
+        rows: int,
+        threads: int,
+        units: bool,
+        memory: StepMemory | None,
+        source: int,
+        inputs: list[int],
+        states: list[int],
+        output: int,
+        logits: int,
+        final_states: list[int],
+        weights: int,
+    ) -> None: ...
+
 def search_kernels() -> list[str]: ...
 
 class NgramModel: ...

@@ -12,10 +12,14 @@ change it between two calls:
     reference  the readable definition that the other ways are compared with
 """
 
+import math
 import os
 from functools import cache
 from types import ModuleType
 from typing import Literal
+
+import torch
+from torch import Tensor
 
 from elman.errors import ConfigError, KernelError
 
@@ -27,6 +31,9 @@ MODES: tuple[Mode, ...] = ("auto", "native", "torch", "reference")
 
 FAMILIES = ("scan", "scan_bf16", "stream", "dropout", "ctc", "chain", "search")
 """Kernels that have a version for each instruction set."""
+
+POOLED = 1 << 16
+"""Numbers from which on `storage` is worth its keeping."""
 
 EXTENDS = {"avx512vnni": "avx512", "avx512": "avx2", "avx2": "baseline"}
 """What a family takes that has no version for an instruction set."""
@@ -78,6 +85,17 @@ def native_module() -> ModuleType:
     if _native is None:
         raise KernelError(f"{native_status()}; {VARIABLE}=auto computes with torch") from _import_error
     return _native
+
+
+def storage(*shape: int) -> Tensor:
+    """A float32 tensor, not set to anything, in memory that is kept for the next one when it is let go.
+
+    Large pieces of memory cost as much to get from the system as to fill.
+    """
+    size = math.prod(shape)
+    if size < POOLED:
+        return torch.empty(shape)
+    return torch.from_numpy(native_module().pooled(size)).view(shape)
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -19,8 +19,6 @@ from elman.lattice.ctc_batch import Batch, refuse_not_finite
 Reference = Callable[[Tensor, Batch, str, float], Tensor]
 SMALL = 1 << 15
 """Numbers (frames x classes and frames x states) below which a second thread costs more than it brings."""
-POOLED = 1 << 16
-"""Numbers from which a gradient's storage is kept for the next: touching new pages takes long."""
 _SERVED = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -81,7 +79,7 @@ def compute(
     native = kernels.native_module()
     values = logits.detach().float().contiguous()
     time, count, classes = values.shape
-    gradient = _storage(native, values) if with_gradient else None
+    gradient = kernels.storage(*values.shape) if with_gradient else None
     losses = torch.empty(count)
     work = time * count * (classes + 2 * batch.targets.shape[1])
     native.ctc_loss(
@@ -101,12 +99,6 @@ def compute(
         refuse_not_finite(values, batch)
         raise ElmanError("ctc_loss: NaN from finite logits; please report this as a defect")
     return losses, gradient
-
-
-def _storage(native: Any, like: Tensor) -> Tensor:
-    if like.numel() < POOLED:
-        return torch.empty_like(like)
-    return torch.from_numpy(native.pooled(like.numel())).view(like.shape)
 
 
 def best_paths(scores: Tensor, batch: Batch) -> Tensor:

@@ -31,8 +31,11 @@ from elman.cells.decoder import AttentionCell
 from elman.errors import ConfigError, ShapeError
 from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
 from elman.models.image_encoder import ImageEncoder
+from elman.models.packed import with_packed
+from elman.models.writing import Writing, native_steps
 from elman.padded import Padded, length_mask
 from elman.scan import scan
+from elman.streaming import Weights
 from elman.tokens import Tokens
 
 NOTHING = -1
@@ -206,11 +209,15 @@ class Captioner(EncoderDecoder):
             return None
         return self.doubly_stochastic * doubly_stochastic(told.weights, told.places) / len(told.places)
 
-    def start(self, encoded: Seen) -> tuple[Step, State]:
+    def start(self, encoded: Seen, weights: Weights = "float32") -> tuple[Step, State]:
         cell = self.decoder.bind(encoded.regions.data, encoded.regions.lengths)
-        places = len(encoded.regions.data)
-        weights = encoded.summary.new_zeros(len(encoded.about), places)
-        state = CaptionState(self._start(cell.rows(encoded.about), encoded), encoded.about, weights)
+        unseen = encoded.summary.new_zeros(len(encoded.about), len(encoded.regions.data))
+        begin = CaptionState(self._start(cell.rows(encoded.about), encoded), encoded.about, unseen)
+        steps = native_steps(self, Writing(self.decoder), self.head, cell.memory, weights)
+
+        def native(ids: Tensor, state: CaptionState) -> tuple[Tensor, CaptionState]:
+            told = steps(self.embedding(ids), state.cells, state.about)
+            return told.logits, CaptionState(told.state, state.about, told.weights)
 
         def step(ids: Tensor, state: CaptionState) -> tuple[Tensor, CaptionState]:
             bound, record = cell.rows(state.about), {}
@@ -218,7 +225,7 @@ class Captioner(EncoderDecoder):
             output, cells = bound.step(x, state.cells, record)
             return self.head(output), CaptionState(cells, state.about, record["attention"])
 
-        return step, state
+        return (with_packed(step, weights) if steps is None else native), begin
 
     def places(self, encoded: Seen) -> Tensor:
         return encoded.regions.lengths[encoded.about]

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from elman.errors import ConfigError
 from elman.models.encoder_decoder import EncoderDecoder, Step
-from elman.models.packed import Weights, with_packed
 from elman.padded import Padded
 from elman.search.beam import beam_search
 from elman.search.hypothesis import Hypothesis
 from elman.search.sampling import sample_sequences
+from elman.streaming import Weights
 
 LENGTH = (2, 10)
 """Symbols to which a search goes where nothing is said: so many for a source position, and so many more."""
@@ -34,8 +34,7 @@ def best_sequences(
     """Beam search: for each of N sources its best sequences; options are those of `beam_search`.
 
     length: limits, by default `2 S + 10` of each source's own length S. It stops where that is "likely" to be
-    the end, unless `stopping` says otherwise. weights: the type in which a step multiplies by them (see
-    elman.models.packed). The model decodes in the mode in which it stands: call `eval()` first.
+    the end, unless `stopping` says otherwise. weights: the type in which a step multiplies by them. The model decodes in the mode in which it stands: call `eval()` first.
     Raises ConfigError where a length is needed and none is given.
     """
     step, logits, state, given = _started(model, source, begin, length, weights)
@@ -73,8 +72,7 @@ def _started(
             raise ConfigError("length: a source that is not a sequence needs a limit; give length")
         length = default_limits(source.lengths)
     encoded = model.encode(source)
-    step, state = model.start(encoded)
-    step = with_packed(step, weights)
+    step, state = model.start(encoded, weights)
     first = _first(state)
     logits, state = step(torch.full((len(first),), begin, device=first.device), state)
     return step, logits, state, {"length": length, "source_lengths": model.places(encoded)}

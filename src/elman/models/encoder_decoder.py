@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from elman.cells import State
+from elman.streaming import Weights
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 """ids (n,), state -> logits (n, V) of the next symbol, state."""
@@ -51,8 +52,12 @@ class EncoderDecoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def start(self, encoded: Any) -> tuple[Step, State]:
-        """A step function over these sources, and the state of one row for each, before the begin symbol."""
+    def start(self, encoded: Any, weights: Weights = "float32") -> tuple[Step, State]:
+        """A step function over these sources, and the state of one row for each, before the begin symbol.
+
+        weights: the type in which a step multiplies by them, sums staying in float32. Raises ConfigError
+        where that is not to be had.
+        """
 
     def attention(self, state: State) -> Tensor | None:
         """weights (n, S): where each row looked in its last step; None for a model that does not attend."""

@@ -9,7 +9,7 @@ what they are applied to, with sums in float32, and reads half as much.
 Shapes: x (..., C), W (H, C), b (H,).
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ from elman import kernels
 from elman.cells import State
 from elman.errors import ConfigError
 from elman.models.encoder_decoder import Step
+from elman.streaming import Weights
 
-Weights = Literal["float32", "bfloat16"]
 TYPES: dict[Weights, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 

@@ -30,11 +30,14 @@ from elman.errors import ConfigError, ShapeError
 from elman.models.attention_loss import AttentionLoss
 from elman.models.bridge import Bridge
 from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
+from elman.models.packed import with_packed
 from elman.models.pointer import PointerHead
 from elman.models.recurrent_encoder import RecurrentEncoder, computed_in, named_cell
 from elman.models.scheduled import ScheduledCell
+from elman.models.writing import Writing, native_steps
 from elman.padded import Padded, length_mask
 from elman.scan import scan
+from elman.streaming import Steps, Weights
 from elman.tokens import Tokens
 
 
@@ -210,10 +213,21 @@ class Seq2Seq(EncoderDecoder):
             self.attention_loss(shown["attention"], lengths, encoded.lengths, shown.get("choice"), rewards),
         )
 
-    def start(self, encoded: Encoded) -> tuple[Step, Decoding]:
+    def start(self, encoded: Encoded, weights: Weights = "float32") -> tuple[Step, Decoding]:
         cell, state = self._bind(encoded)
         sources = torch.arange(len(encoded.lengths), device=encoded.memory.device)
-        weights = () if self.order is None else encoded.memory.new_zeros(len(sources), len(encoded.memory))
+        unseen = () if self.order is None else encoded.memory.new_zeros(len(sources), len(encoded.memory))
+        begin = Decoding(sources, state, unseen)
+        steps = self._native(cell, weights)
+
+        def native(ids: Tensor, state: Decoding) -> tuple[Tensor, Decoding]:
+            x, inner = self.target_embedding(self._known(ids)), state.cell
+            stacked = isinstance(inner, StackState)
+            told = steps(x, inner.layers if stacked else inner, state.source)
+            looked = () if told.weights is None else told.weights
+            logits = self._copying(told.logits, told.output, x, looked, encoded, state.source)
+            after = StackState(told.state, inner.step + 1) if stacked else told.state
+            return logits, Decoding(state.source, after, looked)
 
         def step(ids: Tensor, state: Decoding) -> tuple[Tensor, Decoding]:
             x = self.target_embedding(self._known(ids))
@@ -227,7 +241,16 @@ class Seq2Seq(EncoderDecoder):
             logits = self._predict(output, x, shown, encoded, state.source)
             return logits, Decoding(state.source, inner, shown.get("attention", ()))
 
-        return step, Decoding(sources, state, weights)
+        return (with_packed(step, weights) if steps is None else native), begin
+
+    def _native(self, cell: Any, weights: Weights) -> Steps | None:
+        """The engine's steps of a decoder that is bound to its sources, where it can make them."""
+        lack = None
+        if self.pointer is not None and self.readout is not None:
+            lack = "copying takes what stands before the readout, which stays inside the engine"
+        writing = Writing(self.decoder, self.readout, reads_input=self.order == "bahdanau")
+        memory = cell.memory if isinstance(cell, AttentionCell) else None
+        return native_steps(self, writing, self.head, memory, weights, lack)
 
     def _taught(
         self, encoded: Encoded, inputs: Tensor, lengths: Tensor
@@ -290,10 +313,16 @@ class Seq2Seq(EncoderDecoder):
         """logits (n, V or V + X) after outputs (n, .) and x (n, E) of the elements `sources` (n,)."""
         rows = self._read(output, x)
         logits = self._logits(self._drop(rows, 3) if drop else rows)
+        return self._copying(logits, output, x, shown.get("attention"), encoded, sources)
+
+    def _copying(
+        self, logits: Tensor, output: Tensor, x: Tensor | None, looked: Any, encoded: Encoded, sources: Tensor
+    ) -> Tensor:
+        """The logits, with those of symbols that can be copied from where the weights (n, S) look."""
         if self.pointer is None or x is None or encoded.ids is None:
             return logits
         seen = torch.cat([output, x], -1)
-        return self.pointer(logits, seen, shown["attention"], encoded.ids[sources], encoded.extra)
+        return self.pointer(logits, seen, looked, encoded.ids[sources], encoded.extra)
 
     def _rewards(self, logits: Tensor, inputs: Tensor, lengths: Tensor, places: Tensor) -> Tensor:
         """ln p (T, N) of the symbols that follow the inputs, and of the end after the last one."""

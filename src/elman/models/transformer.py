@@ -19,8 +19,10 @@ from torch.nn.functional import embedding, linear
 from elman import counter
 from elman.errors import ConfigError, ShapeError
 from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
+from elman.models.packed import with_packed
 from elman.models.transformer_layers import DecoderLayer, Drop, EncoderLayer, sinusoids
 from elman.padded import Padded, length_mask
+from elman.streaming import Weights
 
 PLACES = 256
 """Positions that are tabulated from the start."""
@@ -138,7 +140,7 @@ class Transformer(EncoderDecoder):
             rows = x.transpose(0, 1).flatten(0, 1).index_select(0, places)
             return Taught(self._logits(rows).to(self.table.dtype))
 
-    def start(self, encoded: Encoded) -> tuple[Step, Decoding]:
+    def start(self, encoded: Encoded, weights: Weights = "float32") -> tuple[Step, Decoding]:
         memory, lengths = encoded
         n, places, _ = memory.shape
         bias = _bias(lengths, places, memory.dtype)
@@ -159,7 +161,8 @@ class Transformer(EncoderDecoder):
 
         empty = memory.new_zeros(n, 2, self.heads, 0, self.size // self.heads)
         sources = torch.arange(n, device=memory.device)
-        return step, Decoding(sources, (empty,) * len(self.decoder), memory.new_zeros(n, places))
+        begin = Decoding(sources, (empty,) * len(self.decoder), memory.new_zeros(n, places))
+        return with_packed(step, weights), begin
 
     def attention(self, state: Decoding) -> Tensor:
         return state.weights
