@@ -1,11 +1,14 @@
 """The rival of benchmarks/translation.py: attention decoding written the way JoeyNMT writes it.
 
 JoeyNMT (Kreutzer, Bastings and Riezler 2019) is a readable toolkit in plain torch. This is its manner, in our
-words: a packed bidirectional nn.LSTM, an nn.LSTM decoder that is stepped in Python with the attentional
-vector fed back, additive attention over keys that are projected once, nn.Linear to the vocabulary over padded
-places, cross entropy; a beam search over tiled memory that keeps what it has said in one growing tensor and
-visits finished sentences in Python. JoeyNMT projects the keys again at every step of a search;
-`project_again` does so too.
+words: a packed bidirectional nn.LSTM (or nn.GRU), a decoder of the same that is stepped in Python with the
+attentional vector fed back, additive attention over keys that are projected once, nn.Linear to the vocabulary
+over padded places, cross entropy; a beam search over tiled memory that keeps what it has said in one growing
+tensor and visits finished sentences in Python. JoeyNMT's decoder computes its projected keys in every call of
+`forward` (joeynmt/decoders.py, `compute_proj_keys`), and its beam search (joeynmt/search.py) calls it with
+`unrol_steps=1` for every symbol: the keys of every row of the beam are projected again at each step.
+`project_again` does so too; without it they are projected once for a sentence, which is kinder to the rival
+than JoeyNMT is.
 
 Shapes: N sentences, S and T places, K beam, V vocabulary, E embedding, H hidden, M memory, D what the head
 takes; batch first.
@@ -18,13 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from elman.cells import LSTMCell
 from elman.models.seq2seq import Seq2Seq
 
-Hidden = tuple[Tensor, Tensor]
+Hidden = tuple[Tensor, ...]
+"""h, and c of an LSTM, each (1, N, H)."""
 
 
 class Plain(nn.Module):
-    """The network of a Seq2Seq (LSTM, one layer, additive attention, luong, tied), with its weights."""
+    """The network of a Seq2Seq of LSTM or GRU (one layer, additive, luong, tied), with its weights."""
 
     def __init__(self, like: Seq2Seq, dropout: float) -> None:
         super().__init__()
@@ -37,9 +42,10 @@ class Plain(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.source_embedding = nn.Embedding(symbols, size)
         self.target_embedding = nn.Embedding(target, size)
-        self.encoder = nn.LSTM(size, one_way, bidirectional=True, batch_first=True)
-        self.bridge = nn.Linear(2 * one_way, 2 * units)
-        self.rnn = nn.LSTM(size + like.decoder.size, units, batch_first=True)
+        self.kind = nn.LSTM if isinstance(cell, LSTMCell) else nn.GRU
+        self.encoder = self.kind(size, one_way, bidirectional=True, batch_first=True)
+        self.bridge = nn.Linear(2 * one_way, len(like.bridge.weight))
+        self.rnn = self.kind(size + like.decoder.size, units, batch_first=True)
         self.key_layer = nn.Linear(2 * one_way, attention.size)
         self.query_layer = nn.Linear(units, attention.size, bias=False)
         self.energy_layer = nn.Linear(attention.size, 1, bias=False)
@@ -78,14 +84,15 @@ class Plain(nn.Module):
         memory = self.dropout(memory)
         mask = (torch.arange(memory.shape[1]) < lengths[:, None])[:, None]
         start = torch.tanh(self.bridge(memory.sum(1) / lengths[:, None]))[None]
-        h, c = start.chunk(2, 2)
-        return memory, mask, (h.contiguous(), c.contiguous())
+        parts = start.split(self.rnn.hidden_size, 2)
+        return memory, mask, tuple(part.contiguous() for part in parts)
 
     def step(
         self, embedded: Tensor, vector: Tensor, memory: Tensor, keys: Tensor, mask: Tensor, hidden: Hidden
     ) -> tuple[Tensor, Hidden]:
         """One place: embedded (N, 1, E), the last attentional vector (N, 1, D) -> the next one, the state."""
-        _, hidden = self.rnn(torch.cat([embedded, vector], 2), hidden)
+        _, last = self.rnn(torch.cat([embedded, vector], 2), hidden if len(hidden) > 1 else hidden[0])
+        hidden = last if isinstance(last, tuple) else (last,)
         query = hidden[0][-1][:, None]
         scores = self.energy_layer(torch.tanh(self.query_layer(query) + keys)).transpose(1, 2)
         weights = functional.softmax(scores.masked_fill(~mask, -torch.inf), -1)
@@ -120,7 +127,7 @@ class Plain(nn.Module):
         memory, mask, hidden = self.encode(source, lengths)
         n, symbols = len(source), self.output_layer.out_features
         memory, mask = memory.repeat_interleave(beam, 0), mask.repeat_interleave(beam, 0)
-        hidden = hidden[0].repeat_interleave(beam, 1), hidden[1].repeat_interleave(beam, 1)
+        hidden = tuple(part.repeat_interleave(beam, 1) for part in hidden)
         keys = self.key_layer(memory)
         vector = memory.new_zeros(n * beam, 1, self.vector_layer.out_features)
         sentences, offsets = torch.arange(n), torch.arange(0, n * beam, beam)
@@ -161,5 +168,5 @@ class Plain(nn.Module):
                 rows = rows.view(-1, beam).index_select(0, left).view(-1)
             memory, mask = memory.index_select(0, rows), mask.index_select(0, rows)
             keys, vector = keys.index_select(0, rows), vector.index_select(0, rows)
-            hidden = hidden[0].index_select(1, rows), hidden[1].index_select(1, rows)
+            hidden = tuple(part.index_select(1, rows) for part in hidden)
         return results

@@ -2,9 +2,10 @@
 
     python benchmarks/translation.py RUN SOURCE [--threads 2] [--rounds 5] [--what train decode]
 
-RUN: a run of `elman train translation -s model.cell=lstm`, else with the defaults (one layer, additive
+RUN: a run of `elman train translation`, of LSTM or GRU, else with the defaults (one layer, additive
 attention, tied); SOURCE: sentences to translate, one a line (.gz too). The rival (plain_seq2seq.py) has the
-run's weights, so that both write the same sentences; how many are the same is told. Training: whole updates
+run's weights; it stops a search by another rule, so that not every sentence is the same: how many are is
+told. Training: whole updates
 on the run's own batches, from their reading to the optimizer's step, the same optimizer for both.
 """
 

@@ -1,8 +1,10 @@
 //   search_kernels()    the versions of the search that can run here, widest first
 //   Lexicon, Decoder    what utterances share (search/lexicon.h, search/decoder.h)
 //   BeamSingle, BeamTwofold  the search over one utterance, in float32 and in float64 (search/beam.h)
+//   likeliest           the likeliest symbols of rows of logits (search/likeliest.h)
 //   beam_decode         whole utterances on several threads; beam_bad_frame checks their numbers
 #include "search/batch.h"
+#include "search/likeliest.h"
 
 #include "bindings.h"
 
@@ -83,6 +85,16 @@ void bind_beam(nb::module_& module) {
             nb::keep_alive<1, 11>(), nb::keep_alive<1, 12>());
     bind_one<float>(module, "BeamSingle");
     bind_one<double>(module, "BeamTwofold");
+    module.def(
+        "likeliest",
+        [](std::uintptr_t logits, std::int64_t rows, int count, int keep, std::uintptr_t stop, int stop_count,
+           std::uintptr_t values, std::uintptr_t places, int threads, const std::string& kernels) {
+            elman::likeliest({at<float>(logits), rows, count, keep, at<std::int64_t>(stop), stop_count,
+                              const_cast<double*>(at<double>(values)), const_cast<std::int64_t*>(at<std::int64_t>(places))},
+                             threads, kernels);
+        },
+        "logits"_a, "rows"_a, "count"_a, "keep"_a, "stop"_a, "stop_count"_a, "values"_a, "places"_a, "threads"_a,
+        "kernels"_a, nb::call_guard<nb::gil_scoped_release>(), "Log probabilities and places of a row's likeliest.");
     module.def(
         "beam_decode",
         [](const Decoder& decoder, const std::vector<std::uintptr_t>& addresses, const Numbers& frames,

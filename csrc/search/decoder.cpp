@@ -21,6 +21,8 @@ const std::vector<const SearchKernels*>& versions() {
 
 }  // namespace
 
+const SearchKernels& search_version(const std::string& name) { return choose(versions(), name); }
+
 std::vector<std::string> search_kernels() {
     return names_of(versions());
 }
@@ -33,7 +35,7 @@ Decoder::Decoder(const BeamSettings& settings, const Lexicon* lexicon, const Ngr
       model(model),
       units(units),
       automaton(automaton),
-      kernels(choose(versions(), kernels)),
+      kernels(search_version(kernels)),
       row((settings.classes + SEARCH_PADDING - 1) / SEARCH_PADDING * SEARCH_PADDING + SEARCH_PADDING) {
     if (lexicon) {
         std::vector<double> values = looks;

@@ -75,5 +75,6 @@ class Decoder {
 };
 
 std::vector<std::string> search_kernels();
+const SearchKernels& search_version(const std::string& name);  // the widest where it is ""
 
 }  // namespace elman

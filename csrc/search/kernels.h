@@ -1,4 +1,4 @@
-// The two loops of the prefix beam search that vectors pay for, once for each instruction set.
+// The loops of the beam searches that vectors pay for, once for each instruction set.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,8 @@ struct SearchKernels {
     // of all classes, at most 64.
     int (*enter)(const float* y, int classes, std::uint64_t children, std::uint64_t open, const float* factors,
                  float mass, float least, std::uint32_t base, std::uint64_t* keys);
+    // The `keep` largest of x in order, of equal ones the first first, and their places; returns ln(sum of exp(x)).
+    double (*largest)(const float* x, int count, int keep, float* value, int* place);
 };
 
 constexpr int SEARCH_PADDING = 16;

@@ -11,10 +11,11 @@ namespace avx2 {
 namespace {
 #include "../simd/vector.h"
 #include "extend.h"
+#include "largest.h"
 }  // namespace
 
 extern const SearchKernels search_kernels;
-const SearchKernels search_kernels = {"avx2", softmax, extend, enter};
+const SearchKernels search_kernels = {"avx2", softmax, extend, enter, largest};
 
 }  // namespace avx2
 }  // namespace elman

@@ -12,10 +12,11 @@ namespace avx512 {
 namespace {
 #include "../simd/vector.h"
 #include "extend.h"
+#include "largest.h"
 }  // namespace
 
 extern const SearchKernels search_kernels;
-const SearchKernels search_kernels = {"avx512", softmax, extend, enter};
+const SearchKernels search_kernels = {"avx512", softmax, extend, enter, largest};
 
 }  // namespace avx512
 }  // namespace elman

@@ -18,10 +18,11 @@ namespace baseline {
 namespace {
 #include "../simd/vector.h"
 #include "extend.h"
+#include "largest.h"
 }  // namespace
 
 extern const SearchKernels search_kernels;
-const SearchKernels search_kernels = {"baseline", softmax, extend, enter};
+const SearchKernels search_kernels = {"baseline", softmax, extend, enter, largest};
 
 }  // namespace baseline
 }  // namespace elman

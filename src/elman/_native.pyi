@@ -130,6 +130,18 @@ class Stepper:
     ) -> None: ...
 
 def search_kernels() -> list[str]: ...
+def likeliest(
+    logits: int,
+    rows: int,
+    count: int,
+    keep: int,
+    stop: int,
+    stop_count: int,
+    values: int,
+    places: int,
+    threads: int,
+    kernels: str,
+) -> None: ...
 
 class NgramModel: ...
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from elman.errors import ConfigError, DivergedError, ShapeError
-from elman.search.beam import Hypothesis, _largest, beam_search
+from elman.search.beam import Hypothesis, beam_search
 from search_oracles import Path, Tiny, TinyState, Walk, beam_by_hand, score
 
 VOCABULARY, SOURCES = 3, (2, 4, 3)
@@ -193,16 +193,6 @@ def test_rows_of_the_state_follow_their_hypotheses() -> None:
                 total += float(expected.log_softmax(1)[0, index])
                 expected, state = step(torch.tensor([index]), state)
             assert h.log_prob == pytest.approx(total, abs=1e-12)
-
-
-@pytest.mark.parametrize(("size", "count"), [(1, 1), (63, 5), (640, 5), (700, 4), (5000, 7)])
-def test_the_largest_of_a_row(size: int, count: int) -> None:
-    values = torch.randn(6, size, generator=torch.Generator().manual_seed(size))
-    values[3:] = (values[3:] * 2).round()  # many equal ones: the values are the same, whichever are named
-    largest, places = _largest(values, min(count, size))
-    assert torch.equal(largest, values.topk(min(count, size), 1)[0])
-    assert torch.equal(values.gather(1, places), largest)
-    assert all(len(set(row)) == len(row) for row in places.tolist())
 
 
 def test_half_precision_is_normalised_in_float32() -> None:

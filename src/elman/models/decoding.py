@@ -34,7 +34,8 @@ def best_sequences(
     """Beam search: for each of N sources its best sequences; options are those of `beam_search`.
 
     length: limits, by default `2 S + 10` of each source's own length S. It stops where that is "likely" to be
-    the end, unless `stopping` says otherwise. weights: the type in which a step multiplies by them. The model decodes in the mode in which it stands: call `eval()` first.
+    the end, unless `stopping` says otherwise. weights: the type in which a step multiplies by them. The model
+    decodes in the mode in which it stands: call `eval()` first.
     Raises ConfigError where a length is needed and none is given.
     """
     step, logits, state, given = _started(model, source, begin, length, weights)

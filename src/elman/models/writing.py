@@ -73,10 +73,10 @@ class Writing(Cell):
 
 
 def choose_steps(cell: Cell, weights: Weights = "float32", lack: str | None = None) -> Choice:
-    """The way in which a search steps a decoder (an AttentionCell, a Stack, or a Writing): "native" or "torch".
+    """The way in which a search steps an AttentionCell, a Stack or a Writing: "native" or "torch", and why.
 
-    lack: why the engine cannot, where the model knows that. ELMAN_KERNELS has its say. Raises ConfigError for weights of another name, KernelError where the engine is
-    asked for and does not serve.
+    lack: why the engine cannot, where the model knows that. ELMAN_KERNELS has its say. Raises ConfigError for
+    weights of another name, KernelError where the engine is asked for and does not serve.
     """
     if weights not in WEIGHTS:
         raise ConfigError(f"weights: expected {' or '.join(WEIGHTS)}, got {weights!r}")

@@ -25,7 +25,6 @@ Row w of the i-th source that is not done stands at i W + w.
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, final
 
 import torch
@@ -34,16 +33,11 @@ from torch import Tensor
 from elman.cells import State, map_state
 from elman.errors import ConfigError, DivergedError, ShapeError
 from elman.search.hypothesis import Hypothesis, Trail
+from elman.search.likeliest import likeliest, normalised
 from elman.search.sampling import Step, limits_of
 
 Normalisation = Literal["power", "gnmt"]
 Stopping = Literal["proved", "likely"]
-
-BLOCK = 64
-"""Symbols whose greatest is looked for first: see `_largest`."""
-
-PIECE = 1 << 18
-"""Logits that are normalised at a time: they stay in the cache, and in memory that the process keeps."""
 
 
 @torch.no_grad()
@@ -193,26 +187,12 @@ class _Beams:
         """
         n, width = self._scores.shape
         top = min(self._rules.vocabulary, self._rules.beam + len(self._stops))
-        rows = max(1, PIECE // self._rules.vocabulary)
-        pieces = [self._likeliest(piece, top) for piece in logits.split(rows)]
-        values, ids = (
-            pieces[0] if len(pieces) == 1 else (torch.cat(parts) for parts in zip(*pieces, strict=True))
-        )
-        values = values.double().view(n, width, -1) + self._scores[:, :, None]
+        values, ids = likeliest(logits, top, self._stops)
+        values = values.view(n, width, -1) + self._scores[:, :, None]
         ids = ids.view(n, width, -1)
         if self._forced is not None and self._time <= self._forced.shape[1]:
             self._force(values, ids, logits)
         return top, values, ids
-
-    def _likeliest(self, logits: Tensor, top: int) -> tuple[Tensor, Tensor]:
-        """Of some rows (r, V): log probabilities and ids (r, k + stops), as `_extensions` has them."""
-        log_probs = _log_probs(logits)
-        values, ids = _largest(log_probs, top)
-        if len(self._stops):
-            values = values.masked_fill(self._is_stop[ids], -torch.inf)
-            values = torch.cat([values, log_probs.index_select(1, self._stops)], 1)
-            ids = torch.cat([ids, self._stops.expand(len(ids), -1)], 1)
-        return values, ids
 
     def _force(self, values: Tensor, ids: Tensor, logits: Tensor) -> None:
         """Leaves sources with a prefix one symbol, of their first row, in the first place."""
@@ -220,8 +200,8 @@ class _Beams:
         wanted = self._forced[self._live, self._time - 1]
         held = (wanted >= 0).nonzero()[:, 0]
         wanted = wanted[held]
-        log_probs = _log_probs(logits[held * self._scores.shape[1]])
-        score = self._scores[held, 0] + log_probs.gather(1, wanted[:, None])[:, 0].double()
+        known = normalised(logits[held * self._scores.shape[1]])
+        score = self._scores[held, 0] + known.gather(1, wanted[:, None])[:, 0].double()
         values[held] = -torch.inf
         values[held, 0, 0] = score
         ids[held, 0, 0] = wanted
@@ -332,35 +312,6 @@ class _Beams:
         size = None if self._source_lengths is None else int(self._source_lengths[source])
         weights = self._trail.attention(source, rows, size)
         return Hypothesis(ids, log_prob, score, last in self._rules.stops, weights)
-
-
-def _log_probs(logits: Tensor) -> Tensor:
-    """(r, V), in float32 at least."""
-    return logits.log_softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
-
-
-def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest of each row (n, V), in order, and where they stand: topk.
-
-    The largest `count` of a row lie in the `count` blocks with the largest maxima: one pass that finds these,
-    which vectors do, leaves little for the slow selection.
-    """
-    n, size = values.shape
-    blocks = size // BLOCK
-    if blocks <= 2 * count:
-        return values.topk(count, 1)
-    whole = values[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
-    chosen = whole.amax(2).topk(count, 1, sorted=False)[1]
-    inside, rest = _block_places(size, values.device)
-    places = torch.cat([(chosen[:, :, None] * BLOCK + inside).flatten(1), rest.expand(n, -1)], 1)
-    largest, order = values.gather(1, places).topk(count, 1)
-    return largest, places.gather(1, order)
-
-
-@lru_cache(maxsize=8)
-def _block_places(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The places of a block, and those of a row that are in none."""
-    return torch.arange(BLOCK, device=device), torch.arange(size - size % BLOCK, size, device=device)
 
 
 def _prefix_table(prefixes: Sequence[Sequence[int]], limits: Tensor, rules: _Rules) -> Tensor:

@@ -41,7 +41,7 @@ class Stepped(NamedTuple):
 
 
 def lacks_steps(cell: Cell, memory: Memory | None) -> str | None:
-    """Why the engine cannot step this cell, in words; None where it can. memory: what the cell is bound to."""
+    """Why the engine cannot step this cell, in words; None where it can. memory: what it is bound to."""
     if not kernels.native_available():
         return kernels.native_status()
     try:
@@ -169,7 +169,8 @@ class Steps:
             least, most = torch.aminmax(source)
             if int(least) < 0 or int(most) >= self._sources:
                 raise ShapeError(
-                    f"steps: sources lie within {int(least)} .. {int(most)}, expected 0 .. {self._sources - 1}"
+                    f"steps: sources lie within {int(least)} .. {int(most)}, expected 0 .. "
+                    f"{self._sources - 1}"
                 )
         return self._stepper._run(inputs, state, source, self._arranged, self._places)
 
