@@ -44,7 +44,8 @@ class Plain(nn.Module):
         self.target_embedding = nn.Embedding(target, size)
         self.kind = nn.LSTM if isinstance(cell, LSTMCell) else nn.GRU
         self.encoder = self.kind(size, one_way, bidirectional=True, batch_first=True)
-        self.bridge = nn.Linear(2 * one_way, len(like.bridge.weight))
+        parts = 2 if isinstance(cell, LSTMCell) else 1
+        self.bridge = nn.Linear(2 * one_way, parts * units)
         self.rnn = self.kind(size + like.decoder.size, units, batch_first=True)
         self.key_layer = nn.Linear(2 * one_way, attention.size)
         self.query_layer = nn.Linear(units, attention.size, bias=False)

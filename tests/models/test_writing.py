@@ -40,6 +40,7 @@ def follow(made: EncoderDecoder, source: Any, monkeypatch: pytest.MonkeyPatch) -
     wide = Padded(source.data.double(), source.lengths) if isinstance(source, Padded) else source
     wide = source if isinstance(source, Padded) and not source.data.is_floating_point() else wide
     if isinstance(source, View):
+        assert isinstance(source.pictures, Padded)
         wide = View(Padded(source.pictures.data.double(), source.pictures.lengths), source.about)
     with torch.no_grad():
         (step, state), (slow, known) = made.start(made.encode(source)), exact.start(exact.encode(wide))
@@ -95,6 +96,21 @@ def test_a_search_finds_the_same(attention: str | None, monkeypatch: pytest.Monk
         assert h.score == pytest.approx(other.score, abs=1e-5)
         if h.attention is not None and other.attention is not None:
             assert torch.allclose(h.attention, other.attention, atol=1e-5)
+
+
+def test_a_vocabulary_too_large_for_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MOST_TABLE_BYTES", 0)
+    for order in ("luong", "bahdanau"):
+        assert follow(model(order=order), SOURCE, monkeypatch) < 2e-5
+
+
+def test_a_symbol_that_there_is_not() -> None:
+    made = model()
+    with torch.no_grad():
+        step, state = made.start(made.encode(SOURCE))
+        for wrong in (12, -1):
+            with pytest.raises(IndexError):
+                step(torch.tensor([1, wrong, 3]), state)
 
 
 def test_a_change_of_the_weights_is_seen() -> None:

@@ -33,7 +33,7 @@ def test_a_fault_anywhere_counts() -> None:
     """A model that writes by the position alone: exact for the one string that it knows."""
 
     class Fixed(Seq2Seq):
-        def start(self, encoded: Any) -> Any:
+        def start(self, encoded: Any, weights: Any = "float32") -> Any:
             def step(ids: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
                 symbol = torch.tensor([1, 0, 2])[state[0].clamp(max=2)]
                 return torch.nn.functional.one_hot(symbol, 4).expand(len(ids), 4).float(), state + 1

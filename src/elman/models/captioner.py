@@ -18,6 +18,7 @@ Shapes: N pictures, S regions of M features, n sentences, T time, V vocabulary; 
 (N, C, height, width), of features Padded (S, N, F), or of clips Padded (T, N, C, height, width).
 """
 
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import torch
@@ -32,7 +33,7 @@ from elman.errors import ConfigError, ShapeError
 from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
 from elman.models.image_encoder import ImageEncoder
 from elman.models.packed import with_packed
-from elman.models.writing import Writing, native_steps
+from elman.models.writing import Symbolwise, Writing, native_steps
 from elman.padded import Padded, length_mask
 from elman.scan import scan
 from elman.streaming import Weights
@@ -213,11 +214,9 @@ class Captioner(EncoderDecoder):
         cell = self.decoder.bind(encoded.regions.data, encoded.regions.lengths)
         unseen = encoded.summary.new_zeros(len(encoded.about), len(encoded.regions.data))
         begin = CaptionState(self._start(cell.rows(encoded.about), encoded), encoded.about, unseen)
-        steps = native_steps(self, Writing(self.decoder), self.head, cell.memory, weights)
-
-        def native(ids: Tensor, state: CaptionState) -> tuple[Tensor, CaptionState]:
-            told = steps(self.embedding(ids), state.cells, state.about)
-            return told.logits, CaptionState(told.state, state.about, told.weights)
+        steps = native_steps(self, Writing(self.decoder), self.embedding, self.head, cell.memory, weights)
+        if steps is not None:
+            return partial(_native_step, steps), begin
 
         def step(ids: Tensor, state: CaptionState) -> tuple[Tensor, CaptionState]:
             bound, record = cell.rows(state.about), {}
@@ -225,7 +224,7 @@ class Captioner(EncoderDecoder):
             output, cells = bound.step(x, state.cells, record)
             return self.head(output), CaptionState(cells, state.about, record["attention"])
 
-        return (with_packed(step, weights) if steps is None else native), begin
+        return with_packed(step, weights), begin
 
     def places(self, encoded: Seen) -> Tensor:
         return encoded.regions.lengths[encoded.about]
@@ -309,6 +308,12 @@ class Captioner(EncoderDecoder):
             return values
         steps = torch.arange(len(values), device=values.device)[:, None].expand(values.shape[:2])
         return counter.dropout(values, probability, self._keys[place], steps)
+
+
+def _native_step(steps: Symbolwise, ids: Tensor, state: CaptionState) -> tuple[Tensor, CaptionState]:
+    told = steps(ids, state.cells, state.about)
+    assert told.weights is not None
+    return told.logits, CaptionState(told.state, state.about, told.weights)
 
 
 def _attention(name: str | None, query: int, memory: int, options: dict[str, Any] | None) -> Attention:

@@ -37,7 +37,7 @@ from elman.models.scheduled import ScheduledCell
 from elman.models.writing import Writing, native_steps
 from elman.padded import Padded, length_mask
 from elman.scan import scan
-from elman.streaming import Steps, Weights
+from elman.streaming import Weights
 from elman.tokens import Tokens
 
 
@@ -218,16 +218,9 @@ class Seq2Seq(EncoderDecoder):
         sources = torch.arange(len(encoded.lengths), device=encoded.memory.device)
         unseen = () if self.order is None else encoded.memory.new_zeros(len(sources), len(encoded.memory))
         begin = Decoding(sources, state, unseen)
-        steps = self._native(cell, weights)
-
-        def native(ids: Tensor, state: Decoding) -> tuple[Tensor, Decoding]:
-            x, inner = self.target_embedding(self._known(ids)), state.cell
-            stacked = isinstance(inner, StackState)
-            told = steps(x, inner.layers if stacked else inner, state.source)
-            looked = () if told.weights is None else told.weights
-            logits = self._copying(told.logits, told.output, x, looked, encoded, state.source)
-            after = StackState(told.state, inner.step + 1) if stacked else told.state
-            return logits, Decoding(state.source, after, looked)
+        native = self._native(cell, encoded, weights)
+        if native is not None:
+            return native, begin
 
         def step(ids: Tensor, state: Decoding) -> tuple[Tensor, Decoding]:
             x = self.target_embedding(self._known(ids))
@@ -241,16 +234,30 @@ class Seq2Seq(EncoderDecoder):
             logits = self._predict(output, x, shown, encoded, state.source)
             return logits, Decoding(state.source, inner, shown.get("attention", ()))
 
-        return (with_packed(step, weights) if steps is None else native), begin
+        return with_packed(step, weights), begin
 
-    def _native(self, cell: Any, weights: Weights) -> Steps | None:
-        """The engine's steps of a decoder that is bound to its sources, where it can make them."""
+    def _native(self, cell: Any, encoded: Encoded, weights: Weights) -> Step | None:
+        """The step on the engine, of a decoder that is bound to its sources, where that can make it."""
         lack = None
         if self.pointer is not None and self.readout is not None:
             lack = "copying takes what stands before the readout, which stays inside the engine"
         writing = Writing(self.decoder, self.readout, reads_input=self.order == "bahdanau")
         memory = cell.memory if isinstance(cell, AttentionCell) else None
-        return native_steps(self, writing, self.head, memory, weights, lack)
+        steps = native_steps(self, writing, self.target_embedding, self.head, memory, weights, lack)
+        if steps is None:
+            return None
+
+        def step(ids: Tensor, state: Decoding) -> tuple[Tensor, Decoding]:
+            ids, inner = self._known(ids), state.cell
+            stacked = isinstance(inner, StackState)
+            told = steps(ids, inner.layers if stacked else inner, state.source)
+            looked = () if told.weights is None else told.weights
+            x = None if self.pointer is None else self.target_embedding(ids)
+            logits = self._copying(told.logits, told.output, x, looked, encoded, state.source)
+            after = StackState(told.state, inner.step + 1) if stacked else told.state
+            return logits, Decoding(state.source, after, looked)
+
+        return step
 
     def _taught(
         self, encoded: Encoded, inputs: Tensor, lengths: Tensor

@@ -3,12 +3,14 @@
     x -> cells, which may attend -> [output; x] -> readout -> head -> logits
 
 As a cell it can be read by elman.tracing, and elman.streaming steps it: one native call for all rows of a
-search. Its weights are packed at the first search, and again when they have changed. Where the engine does
+search. Its weights are packed at the first search, and again when they have changed; what a symbol prepares
+is computed when it is first written, and kept where the vocabulary is not too large. Where the engine does
 not serve, the model's own step in torch is taken, and `choose_steps` tells why.
 Shapes: N sources, S places, M memory; x (n, E), output (n, D), logits (n, V).
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, final
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,12 +19,14 @@ from torch.nn.functional import linear
 
 from elman import kernels
 from elman.attention.base import Memory
-from elman.cells import Cell, Stack, StackState, State
+from elman.cells import Cell, Stack, StackState, State, map_state
 from elman.cells.base import Record
 from elman.cells.decoder import AttentionCell
 from elman.errors import ConfigError, KernelError
 from elman.scan import Choice
-from elman.streaming import Stepper, Steps, Weights, lacks_steps
+from elman.streaming import Stepped, Stepper, Steps, Weights, lacks_steps
+from elman.streaming.packing import MOST_TABLE_BYTES
+from elman.tracing import leaves
 
 WEIGHTS: tuple[Weights, ...] = ("float32", "bfloat16")
 
@@ -91,45 +95,117 @@ def choose_steps(cell: Cell, weights: Weights = "float32", lack: str | None = No
     return Choice("torch", reason)
 
 
+@final
+class Symbolwise:
+    """Native steps that read symbols. Raises IndexError for an id that there is none of."""
+
+    def __init__(self, rows: Callable[[Tensor], Tensor], steps: Steps) -> None:
+        self._rows, self._steps = rows, steps
+
+    def __call__(self, ids: Tensor, state: State, source: Tensor | None) -> Stepped:
+        """ids (n,), the state of n rows, and the source of each."""
+        return self._steps(self._rows(ids), state, source)
+
+
 def native_steps(
     owner: nn.Module,
     cell: Writing,
+    embedding: nn.Embedding,
     head: nn.Linear,
     memory: Memory | None,
     weights: Weights,
     lack: str | None = None,
-) -> Steps | None:
+) -> Symbolwise | None:
     """The steps of a search over these memories; None where `choose_steps` says that torch makes them.
 
     Nor are they native where they are to be differentiated. owner: the model, which keeps the packed weights
     as long as it lives. Raises as `choose_steps`.
     """
-    if torch.is_grad_enabled() and any(p.requires_grad for p in (*cell.parameters(), *head.parameters())):
+    parameters = (*cell.parameters(), *embedding.parameters(), *head.parameters())
+    if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
         return None
     key = weights, kernels.mode()
-    mark = _mark(cell, head, memory)
+    mark = _mark(cell, parameters, memory)
     known = _packed.setdefault(owner, {}).get(key)
     if known is None or known.mark != mark:
-        stepper = None
+        known = _Known(mark, embedding, None)
         if choose_steps(cell, weights, lack).path == "native":
-            own = _bound(cell)
-            stepper = Stepper(own, (head.weight, _bias(head)), _memory(own), weights=weights)
-        known = _Known(mark, stepper)
+            own, rows = _bound(cell), embedding
+            if _table_bytes(cell, embedding) <= MOST_TABLE_BYTES:
+                own, rows = Prepared(own), _Table(cell, embedding)
+            known = _Known(
+                mark, rows, Stepper(own, (head.weight, _bias(head)), _memory(own), weights=weights)
+            )
         _packed[owner][key] = known
-    return None if known.stepper is None else known.stepper.over(memory)
+    return None if known.stepper is None else Symbolwise(known.rows, known.stepper.over(memory))
+
+
+class Prepared(Cell):
+    """A cell whose inputs were prepared before: all parts of what its `prepare` gives, side by side."""
+
+    def __init__(self, cell: Writing) -> None:
+        like = _prepared(cell, torch.zeros(1, cell.input_size))
+        sizes = [part.shape[-1] for part in leaves(like)]
+        super().__init__(sum(sizes), cell.hidden_size)
+        self.cell, self.like, self.sizes = cell, like, sizes
+
+    @property
+    def output_size(self) -> int:
+        return self.cell.output_size
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.cell.initial_state(batch_size)
+
+    def step(self, x: Any, state: State, record: Record | None = None) -> tuple[Tensor, State]:
+        parts = iter(x.split(self.sizes, -1))
+        return self.cell.step(map_state(lambda _: next(parts), self.like), state)
+
+
+@final
+class _Table:
+    """What is prepared of each symbol (V, G), computed when it is first asked for."""
+
+    def __init__(self, cell: Writing, embedding: nn.Embedding) -> None:
+        self._cell, self._embedding = cell, embedding
+        size = sum(part.shape[-1] for part in leaves(_prepared(cell, embedding.weight[:1])))
+        self._rows = torch.empty(embedding.num_embeddings, size)
+        self._known = torch.zeros(embedding.num_embeddings, dtype=torch.bool)
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        new = ids[~self._known.index_select(0, ids)]
+        if len(new):
+            new = new.unique()
+            with torch.no_grad():
+                self._rows[new] = torch.cat(leaves(_prepared(self._cell, self._embedding(new))), -1)
+            self._known[new] = True  # last: another thread may be reading
+        return self._rows.index_select(0, ids)
+
+
+def _prepared(cell: Cell, x: Tensor) -> Any:
+    """What the cell prepares of x (n, E): a tree of (n, .)."""
+    with torch.no_grad():
+        return map_state(lambda part: part[0], cell.prepare(x[None]))
+
+
+def _table_bytes(cell: Writing, embedding: nn.Embedding) -> int:
+    return (
+        4
+        * embedding.num_embeddings
+        * sum(part.shape[-1] for part in leaves(_prepared(cell, embedding.weight[:1])))
+    )
 
 
 class _Known(NamedTuple):
     mark: tuple[Any, ...]
+    rows: Callable[[Tensor], Tensor]
     stepper: Stepper | None
 
 
 _packed: WeakKeyDictionary[nn.Module, dict[tuple[str, str], _Known]] = WeakKeyDictionary()
 
 
-def _mark(cell: Writing, head: nn.Linear, memory: Memory | None) -> tuple[Any, ...]:
+def _mark(cell: Writing, parameters: Iterable[Tensor], memory: Memory | None) -> tuple[Any, ...]:
     """All that what is packed depends on: which state of which parameters, and what the tracer reads."""
-    parameters = (*cell.parameters(), *head.parameters())
     states = [(p.data_ptr(), 0 if p.is_inference() else p._version, p.shape, p.dtype) for p in parameters]
     sizes = None if memory is None else (memory.values.shape[2], memory.keys.shape[2])
     return cell.training, cell.decoder.training, sizes, tuple(states), _instructions()
@@ -161,7 +237,8 @@ def _bound(cell: Writing) -> Writing:
         return Writing(decoder.bind(blank), cell.readout, reads_input=cell.reads_input).train(cell.training)
 
 
-def _memory(cell: Writing) -> Memory | None:
+def _memory(cell: Writing | Prepared) -> Memory | None:
+    cell = cell.cell if isinstance(cell, Prepared) else cell
     return cell.decoder.memory if isinstance(cell.decoder, AttentionCell) else None
 
 
