@@ -85,5 +85,5 @@ def test_the_largest_of_a_row(size: int, count: int) -> None:
 @pytest.mark.skipif(not SETS, reason="there is no native module here")
 def test_the_native_search_is_for_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELMAN_KERNELS", "native")
-    with pytest.raises(KernelError, match="logits are torch.float64"):
+    with pytest.raises(KernelError, match=r"logits are torch\.float64"):
         likeliest(torch.zeros(1, 3, dtype=torch.float64), 1, torch.tensor([0]))

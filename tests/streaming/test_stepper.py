@@ -200,7 +200,7 @@ def test_what_does_not_fit() -> None:
         Stepper(one, (torch.randn(9, 8), head[1]), one.memory)
     other = decoder("location", "luong", "gru", 5, 7).bind(torch.zeros(1, 1, 10))
     assert "pad" in str(lacks_steps(other, other.memory))
-    with pytest.raises(KernelError, match="steps: AttentionCell: .*pad"):
+    with pytest.raises(KernelError, match=r"steps: AttentionCell: .*pad"):
         Stepper(other, head, other.memory)
     with pytest.raises(KernelError, match="looks at more than the one memory"):
         Stepper(one, head, bound.memory)

@@ -15,6 +15,7 @@ from elman.cli.common import AsJson, own_cell, say, say_json, say_table
 from elman.errors import ConfigError
 from elman.native_path import program
 from elman.scan import choose
+from elman.models.writing import choose_steps
 from elman.streaming import choose_streams
 from elman.train.memory import GIB, available_memory
 
@@ -60,11 +61,13 @@ def _machine(json: bool) -> None:
         choice = choose(cell)
         paths.append({"cell": shown, "path": choice.path, "reason": choice.reason})
         paths[-1]["streams"] = choose_streams(cell).path
+        paths[-1]["searches"] = choose_steps(cell).path
     if json:
         say_json({**content, "cells": paths})
         return
     say_table(["", ""], list(content.items()))
-    say_table(["cell", "path", "reason", "streams"], [tuple(row.values()) for row in paths], title="\ncells")
+    columns = ["cell", "path", "reason", "streams", "searches"]
+    say_table(columns, [tuple(row.values()) for row in paths], title="\ncells")
 
 
 def _facts() -> dict[str, Any]:
