@@ -13,9 +13,9 @@ from elman.cells import CELLS, Cell
 from elman.cells.decoder import AttentionCell
 from elman.cli.common import AsJson, own_cell, say, say_json, say_table
 from elman.errors import ConfigError
+from elman.models.writing import choose_steps
 from elman.native_path import program
 from elman.scan import choose
-from elman.models.writing import choose_steps
 from elman.streaming import choose_streams
 from elman.train.memory import GIB, available_memory
 
