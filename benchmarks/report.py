@@ -1,6 +1,6 @@
 """Runs the benchmarks one after the other and writes their tables to docs/benchmarks.md.
 
-    python benchmarks/report.py [--only NAME ...] [--data FOLDER]
+    python benchmarks/report.py [--only NAME ...] [--data FOLDER] [--run FOLDER]
 
 What is not run again keeps the table that the page has. Rivals are no dependencies of elman: a benchmark
 whose rival is not installed says so, and its earlier table stays. The machine should have nothing else to do.
@@ -20,7 +20,10 @@ HERE = Path(__file__).parent
 
 
 class Benchmark(NamedTuple):
-    """A section of the page. arguments: DATA stands for the folder of data sets. needs: modules of rivals."""
+    """A section of the page. needs: modules of rivals.
+
+    arguments: DATA stands for the folder of data sets, RUN for a run of `elman train translation`.
+    """
 
     title: str
     arguments: tuple[str, ...]
@@ -47,6 +50,18 @@ BENCHMARKS = {
     ),
     "hmm": Benchmark("Hidden Markov models", ("hmm.py",), ("hmmlearn",)),
     "crf": Benchmark("Conditional random fields", ("crf.py",), ("torchcrf",)),
+    "translation": Benchmark(
+        "Translating",
+        (
+            "translation.py",
+            "RUN",
+            "DATA/multi30k/test_2016_flickr.de.gz",
+            "--threads",
+            "2",
+            "--what",
+            "decode",
+        ),
+    ),
     "ngram": Benchmark("N-gram models", ("ngram.py", "--data", "DATA")),
 }
 HEAD = """# Benchmarks
@@ -66,7 +81,7 @@ def sections() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def run(benchmark: Benchmark, data: Path | None) -> str | None:
+def run(benchmark: Benchmark, data: Path | None, own: Path | None) -> str | None:
     """A section's text; None, with the reason told, where it cannot be run here."""
     missing = [name for name in benchmark.needs if importlib.util.find_spec(name) is None]
     if missing:
@@ -75,7 +90,10 @@ def run(benchmark: Benchmark, data: Path | None) -> str | None:
     if data is None and any("DATA" in argument for argument in benchmark.arguments):
         print(f"{benchmark.title}: not run, it needs --data or ELMAN_DATA", file=sys.stderr)
         return None
-    arguments = [argument.replace("DATA", str(data)) for argument in benchmark.arguments]
+    if own is None and "RUN" in benchmark.arguments:
+        print(f"{benchmark.title}: not run, it needs --run", file=sys.stderr)
+        return None
+    arguments = [str(own) if a == "RUN" else a.replace("DATA", str(data)) for a in benchmark.arguments]
     print(f"{benchmark.title}: {' '.join(arguments)}", file=sys.stderr)
     done = subprocess.run(
         [sys.executable, str(HERE / arguments[0]), *arguments[1:]],
@@ -92,10 +110,11 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), default=list(BENCHMARKS))
     parser.add_argument("--data", type=Path, default=os.environ.get("ELMAN_DATA"))
+    parser.add_argument("--run", type=Path, help="a run of elman train translation, German to English")
     arguments = parser.parse_args()
     texts = sections()
     for name in arguments.only:
-        text = run(BENCHMARKS[name], arguments.data)
+        text = run(BENCHMARKS[name], arguments.data, arguments.run)
         if text is not None:
             texts[BENCHMARKS[name].title] = text
         written = [f"## {b.title}\n{texts[b.title]}" for b in BENCHMARKS.values() if b.title in texts]

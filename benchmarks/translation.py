@@ -148,6 +148,15 @@ def training(task: PairTask, model: Seq2Seq, rounds: int) -> None:
     print(table(["training", "tokens/s", "plain's time over its"], rows))
 
 
+def described(task: PairTask, model: Seq2Seq) -> str:
+    """The run in words."""
+    one, trained = task.config.model, task.config.train.updates
+    return (
+        f"{one.cell} of {one.hidden}, embedding of {one.embedding}, {model.head.out_features:,} symbols, "
+        f"after {trained:,} updates; beam {BEAM}, alpha {ALPHA:g}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -163,7 +172,7 @@ def main() -> None:
     _, task, model = load_model(Path(given.run), "newest")
     assert isinstance(task, PairTask)
     assert isinstance(model, Seq2Seq)
-    print(conditions())
+    print(f"{conditions()}; {described(task, model)}")
     if "decode" in given.what:
         decoding(task, model, given.source, given.sentences, given.rounds)
     if "train" in given.what:

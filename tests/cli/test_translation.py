@@ -160,7 +160,7 @@ class TestPrediction:
             (["--alignment"], "written with --json only"),
             (["--stream", "--json"], "leave --json, --best and the search out"),
             (["--stream", "--beam", 3], "leave --json, --best and the search out"),
-            (["--weights", "int8"], "translation uses float32 only, got int8"),
+            (["--weights", "int8"], "translation searches with float32 or bfloat16, got int8"),
             (["--prefix", "a", "--temperature", 1], "not on what is drawn"),
         ],
     )

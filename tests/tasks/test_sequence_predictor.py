@@ -153,5 +153,14 @@ class TestOptions:
 
     def test_other_weights_are_refused(self, tmp_path: Path) -> None:
         predictor = made(tmp_path)
-        with pytest.raises(ConfigError, match="translation uses float32 only, got int8"):
+        with pytest.raises(ConfigError, match="translation searches with float32 or bfloat16, got int8"):
             predictor.task.predictor(predictor.model, "int8")
+
+    def test_a_search_with_weights_in_bfloat16(self, tmp_path: Path) -> None:
+        predictor = made(tmp_path)
+        rounded = predictor.task.predictor(predictor.model, "bfloat16")
+        score, other = predictor.predict(SOURCES)[0]["score"], rounded.predict(SOURCES)[0]["score"]
+        assert score != other
+        assert score == pytest.approx(other, rel=0.05)
+        greedy = rounded.predict(SOURCES[:1], sampling=Sampling(temperature=0))[0]["text"]
+        assert "".join(rounded.stream(SOURCES[0])) == greedy

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from elman.cells import Cell, State
-from elman.errors import ConfigError, DataError
+from elman.errors import DataError
 from elman.metrics.language import Rate
 from elman.streaming import Precision
 
@@ -206,12 +206,6 @@ def check_unchanged(before: Iterable[Mapping[str, Any]], now: Iterable[Mapping[s
                 f"{file['path']}: the {what} has changed since the run began ({found['size']} bytes now, "
                 f"{file['size']} then); put the old one back, or begin a new run"
             )
-
-
-def check_float32(task: str, weights: Precision) -> None:
-    """Raises ConfigError for the weights of a model that cannot be packed, in another precision."""
-    if weights != "float32":
-        raise ConfigError(f"weights: {task} uses float32 only, got {weights}")
 
 
 def stopping(stop: Callable[[], bool]) -> Callable[[float], None]:

@@ -29,7 +29,7 @@ from elman.metrics.language import Rate
 from elman.metrics.translation import sacrebleu
 from elman.models.captioner import Captioner, View
 from elman.streaming import Precision
-from elman.tasks.base import Task, check_float32, check_unchanged, stopping
+from elman.tasks.base import Task, check_unchanged, stopping
 from elman.tasks.captioning_data import (
     CaptionExamples,
     Collator,
@@ -43,7 +43,7 @@ from elman.tasks.captioning_data import (
 from elman.tasks.captioning_predictor import CaptionPredictor
 from elman.tasks.captioning_settings import CaptioningConfig, absolute, build_captioner
 from elman.tasks.sequence_data import sequence_loss, teaching
-from elman.tasks.sequence_search import GREEDY, Search, find
+from elman.tasks.sequence_search import GREEDY, Search, find, searched
 
 EVALUATE = 32
 """Pictures that are measured side by side."""
@@ -182,13 +182,11 @@ class CaptioningTask(Task):
         weights: Precision = "float32",
     ) -> dict[str, Any]:
         assert isinstance(model, Captioner)
-        check_float32(self.name, weights)
+        search = Search.of(self.config.search, searched(self.name, weights))
         sacrebleu()  # missed now, not after the search
         read, items = self.read(files)
         rate = self.rate(model, read, items, lambda part: progress(part * 0.2))
-        written, references = self.write(
-            model, read, items, Search.of(self.config.search), lambda part: progress(0.2 + part * 0.8)
-        )
+        written, references = self.write(model, read, items, search, lambda part: progress(0.2 + part * 0.8))
         scores = caption_scores(references, written)
         bleu = {f"bleu_{n}": value for n, value in enumerate(scores.bleu, 1)}
         return {
@@ -257,8 +255,8 @@ class CaptioningTask(Task):
 
     def predictor(self, model: nn.Module, weights: Precision = "float32") -> CaptionPredictor:
         assert isinstance(model, Captioner)
-        check_float32(self.name, weights)
-        return CaptionPredictor(model, self.codec, self.config.data, Search.of(self.config.search))
+        search = Search.of(self.config.search, searched(self.name, weights))
+        return CaptionPredictor(model, self.codec, self.config.data, search)
 
     def _divide(
         self, read: Read, lists: Sequence[Sequence[str]]

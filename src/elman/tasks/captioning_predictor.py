@@ -1,7 +1,7 @@
 """A trained captioner in use: sentences about images, clips or features, and where it looked for each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -101,10 +101,5 @@ class CaptionPredictor(Predictor):
         source = View(self._collate(pictures))
         count = sum(len(clip) for clip in pictures) if self._data.each_frame else len(pictures)
         limits = torch.full((count,), self._data.longest + 1)
-        search = Search(
-            best=best,
-            beam=max(self._search.beam, best),
-            alpha=self._search.alpha,
-            coverage=self._search.coverage,
-        )
+        search = replace(self._search, best=best, beam=max(self._search.beam, best))
         return find(self.model, source, self.codec, limits, search)

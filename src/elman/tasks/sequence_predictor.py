@@ -20,22 +20,22 @@ from elman.models.encoder_decoder import EncoderDecoder
 from elman.search.hypothesis import Hypothesis
 from elman.search.sampling import Sampling, sample
 from elman.streaming import Precision
-from elman.tasks.base import Predictor, check_float32
+from elman.tasks.base import Predictor
 from elman.tasks.sequence_data import by_size
-from elman.tasks.sequence_search import Search, find
+from elman.tasks.sequence_search import Search, find, searched
 from elman.tasks.sequence_task import EVALUATE_TOKENS, SequenceTask
 
 
 class SequencePredictor(Predictor):
     """A model with its task; a subclass says how an input is read.
 
-    weights: float32, the one precision in which these models are used. Raises ConfigError for another.
+    weights: of its searches, float32 or bfloat16. Raises ConfigError for others.
     """
 
     best: ClassVar[int] = 1
 
     def __init__(self, task: SequenceTask, model: EncoderDecoder, weights: Precision = "float32") -> None:
-        check_float32(task.name, weights)
+        self.weights = searched(task.name, weights)
         self.task = task
         self.model = model.eval()
 
@@ -85,7 +85,7 @@ class SequencePredictor(Predictor):
         """
         if prefixes is not None and len(prefixes) != len(inputs):
             raise ConfigError(f"prefixes: expected one for each of {len(inputs)} inputs, got {len(prefixes)}")
-        search = Search.of(self.task.config.search)
+        search = Search.of(self.task.config.search, self.weights)
         given: dict[str, Any] = {"beam": beam, "alpha": alpha, "coverage": coverage}
         search = replace(
             search,
@@ -135,7 +135,7 @@ class SequencePredictor(Predictor):
         codec, begun = self.codec(text), self._prefix(text, prefix)
         words = self._words(text) if replace_unknown else None
         with torch.no_grad():
-            step, state = self.model.start(self.model.encode(self.task.collate([source])))
+            step, state = self.model.start(self.model.encode(self.task.collate([source])), self.weights)
             logits, state = step(torch.tensor([codec.begin]), state)
             for index in begun:
                 logits, state = step(torch.tensor([index]), state)

@@ -13,8 +13,10 @@ from elman.data.sequence_codec import SequenceCodec
 from elman.errors import ConfigError
 from elman.models.decoding import best_sequences, sampled_sequences
 from elman.models.encoder_decoder import EncoderDecoder
+from elman.models.writing import WEIGHTS
 from elman.search.hypothesis import Hypothesis
 from elman.search.sampling import Sampling
+from elman.streaming import Precision, Weights
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Search:
 
     beam 1 follows one beginning, and ends it where that is likeliest; greedy is Sampling(temperature=0): the
     likeliest symbol, and the next, to the end. alpha, coverage: see elman.search.beam.
-    seed: of what is drawn. Raises ConfigError for values out of range.
+    seed: of what is drawn. weights: the type in which a step multiplies by the model's weights. Raises
+    ConfigError for values out of range.
     """
 
     best: int = 1
@@ -32,6 +35,7 @@ class Search:
     coverage: float = 0.0
     sampling: Sampling | None = None
     seed: int = 0
+    weights: Weights = "float32"
 
     def __post_init__(self) -> None:
         if self.best < 1 or self.beam < 1 or self.alpha < 0 or self.coverage < 0:
@@ -41,14 +45,21 @@ class Search:
             )
 
     @classmethod
-    def of(cls, settings: Any) -> "Search":
+    def of(cls, settings: Any, weights: Weights = "float32") -> "Search":
         """The search that a run's settings name: its search.beam, search.alpha and search.coverage."""
-        return cls(beam=settings.beam, alpha=settings.alpha, coverage=settings.coverage)
+        return cls(beam=settings.beam, alpha=settings.alpha, coverage=settings.coverage, weights=weights)
 
     @property
     def rows(self) -> int:
         """Sequences that are followed at a time for each source."""
         return self.best if self.sampling else max(self.beam, self.best)
+
+
+def searched(task: str, weights: Precision) -> Weights:
+    """The weights of a search; raises ConfigError for those that a task's searches do not have."""
+    if weights not in WEIGHTS:
+        raise ConfigError(f"weights: {task} searches with {' or '.join(WEIGHTS)}, got {weights}")
+    return weights
 
 
 GREEDY = Search(sampling=Sampling(temperature=0))
@@ -73,11 +84,12 @@ def find(
         return best_sequences(
             model, source, begin=codec.begin, length=limits, stop=[codec.end], best=search.best,
             beam=search.rows, alpha=search.alpha, coverage=search.coverage, prefixes=prefixes,
+            weights=search.weights,
         )  # fmt: skip
     if prefixes is not None:
         raise ConfigError("search: a beginning can be forced on a search, not on what is drawn")
     drawn = sampled_sequences(
         model, source, begin=codec.begin, length=limits, stop=[codec.end], sampling=search.sampling,
-        samples=search.best, seed=search.seed, sources=sources,
+        samples=search.best, seed=search.seed, sources=sources, weights=search.weights,
     )  # fmt: skip
     return [sorted(found, key=lambda one: -one.score) for found in drawn]

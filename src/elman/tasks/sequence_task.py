@@ -19,9 +19,9 @@ from elman.metrics.language import Rate
 from elman.metrics.translation import bleu, chrf, sacrebleu
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.streaming import Precision
-from elman.tasks.base import Task, check_float32, stopping
+from elman.tasks.base import Task, stopping
 from elman.tasks.sequence_data import SequenceData, SequenceExamples, sequence_loss, teaching
-from elman.tasks.sequence_search import GREEDY, Search, find
+from elman.tasks.sequence_search import GREEDY, Search, find, searched
 from elman.tasks.sequence_settings import MODELS
 
 EVALUATE_TOKENS = 8192
@@ -117,15 +117,13 @@ class SequenceTask(Task):
         weights: Precision = "float32",
     ) -> dict[str, Any]:
         assert isinstance(model, EncoderDecoder)
-        check_float32(self.name, weights)
+        search = Search.of(self.config.search, searched(self.name, weights))
         self.require()
         data = self.read(files) if files else self.data()[1]
         if not len(data):
             raise DataError("evaluate: the run has no validation data; name FILEs to evaluate on")
         rate = self.rate(model, data, lambda part: progress(part * 0.2))
-        written = self.write(
-            model, data, Search.of(self.config.search), lambda part: progress(0.2 + part * 0.8)
-        )
+        written = self.write(model, data, search, lambda part: progress(0.2 + part * 0.8))
         return {**self._rate_figures(rate), **self.measure(data.texts, written), "sentences": len(data)}
 
     def require(self) -> None:
