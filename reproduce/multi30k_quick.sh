@@ -14,7 +14,7 @@ for language in "$source" "$target"; do
     # head leaves before gzip is done, which is no failure here
     (gzip -dc "$data/train.$language.gz" 2> /dev/null || true) | head -n 10000 > "$run.data/train.$language"
 done
-options=(--preset quick -s "data.valid_files=[\"$data/val.$source.gz\", \"$data/val.$target.gz\"]")
+options=(--preset quick -s train.precision=bfloat16 -s "data.valid_files=[\"$data/val.$source.gz\", \"$data/val.$target.gz\"]")
 if [ -d "$run" ]; then
     options=(--resume)
 fi

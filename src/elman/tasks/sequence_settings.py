@@ -90,7 +90,7 @@ class SequenceTrainSettings(TrainSettings):
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="part of a target given to all symbols alike")
     precision: Literal["float32", "bfloat16"] = Field(
-        "bfloat16", description="of what is multiplied while training; weights and moments stay float32"
+        "float32", description="of what is multiplied while training; weights and moments stay float32"
     )
     teaching: Literal["linear", "exponential", "sigmoid"] | None = Field(
         None,
