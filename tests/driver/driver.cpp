@@ -1,5 +1,6 @@
 // Repeats calls of the scan that tests/driver/cases.py wrote, on every instruction set of the machine, with one to three
-// threads, which divide sequences or units, and from several threads at once, and compares what comes out.
+// threads, which divide sequences or units, and from several threads at once, and compares what comes out. Steps it makes
+// one by one too, as a search does.
 //
 //     driver FILE...          exit status 1 where anything differs by more than rounding
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "scan/scan.h"
+#include "scan/stepper.h"
 
 namespace {
 
@@ -133,29 +135,73 @@ double run(const elman::ScanPlan& plan, Case one, const std::string& kernels, in
     return worst;
 }
 
+// The same outputs step by step, and logits that are twice the outputs plus one.
+double walk(const elman::Stepper& stepper, Case one, int threads, bool units) {
+    const std::size_t width = one.results[0].values.size() / (std::size_t(one.time) * one.batch);
+    std::unique_ptr<elman::StepMemory> memory;
+    if (!one.places.empty())
+        memory = stepper.memory(one.batch, one.places[0], one.memories[0].address(), one.memories[1].address(),
+                                one.memories[2].address());
+    std::vector<std::int64_t> source(one.batch);
+    for (int n = 0; n < one.batch; n++) source[n] = n;
+    Group found(2), expected(2), output(2), states = one.states;
+    for (Array& array : output) array.there = true, array.values.resize(one.batch * width);
+    for (int t = 0; t < one.time; t++) {
+        elman::Pointers inputs;
+        for (std::size_t i = 0; i < one.inputs.size(); i++)
+            inputs.push_back(one.inputs[i].address() + sizeof(float) * t * one.batch * one.columns[i]);
+        Group before = states;
+        stepper.step({one.batch, threads, units, reinterpret_cast<std::uintptr_t>(source.data()), inputs,
+                      addresses(before), output[0].address(), output[1].address(), addresses(states), 0},
+                     memory.get());
+        for (int n = 0; n < one.batch; n++)
+            for (std::size_t k = 0; k < width && (!one.ragged || t < one.lengths[n]); k++) {
+                const float wanted = one.results[0].values[(std::size_t(t) * one.batch + n) * width + k];
+                for (int i = 0; i < 2; i++) {
+                    found[i].values.push_back(output[i].values[n * width + k]);
+                    expected[i].values.push_back(i ? 2.0f * wanted + 1.0f : wanted);
+                }
+            }
+    }
+    return difference(found, expected);
+}
+
+elman::Stepper stepper_of(const elman::ScanPlan& plan, Case& one, const std::string& kernels) {
+    const std::size_t width = one.results[0].values.size() / (std::size_t(one.time) * one.batch);
+    std::vector<float> head(width * width, 0.0f), bias(width, 1.0f);
+    for (std::size_t i = 0; i < width; i++) head[i * width + i] = 2.0f;
+    return {plan, kernels, one.half, one.columns, addresses(one.weights), addresses(one.biases), addresses(one.params),
+            int(width), reinterpret_cast<std::uintptr_t>(head.data()), reinterpret_cast<std::uintptr_t>(bias.data())};
+}
+
 }  // namespace
 
 int main(int count, char** paths) {
     bool failed = count < 2;
     for (int i = 1; i < count; i++) {
-        const Case one(paths[i]);
+        Case one(paths[i]);
         const elman::ScanPlan plan(one.plan, one.constants);
         // In bfloat16 a number at a border may be rounded the other way after a sum in another order.
         const double allowed = one.half ? 2e-2 : 2e-5;
-        for (const std::string& kernels : elman::scan_kernels(one.half))
+        for (const std::string& kernels : elman::scan_kernels(one.half)) {
+            const elman::Stepper stepper = stepper_of(plan, one, kernels);
             for (int turn = 0; turn < (one.divisible ? 5 : 3); turn++) {
                 const int threads = turn < 3 ? turn + 1 : turn - 1;
                 const bool units = turn >= 3;
                 std::vector<double> worst(3);
                 std::vector<std::thread> callers;
                 for (double& result : worst)
-                    callers.emplace_back([&] { result = run(plan, one, kernels, threads, units); });
+                    callers.emplace_back([&] {
+                        result = run(plan, one, kernels, threads, units);
+                        if (!one.tokens && !one.reverse) result = std::max(result, walk(stepper, one, threads, units));
+                    });
                 for (std::thread& caller : callers) caller.join();
                 const double most = *std::max_element(worst.begin(), worst.end());
                 std::printf("%s %s, %d threads%s: %.1e\n", paths[i], kernels.c_str(), threads,
                             units ? " dividing units" : "", most);
                 failed = failed || !(most <= allowed);
             }
+        }
     }
     return failed;
 }

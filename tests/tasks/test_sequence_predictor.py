@@ -159,6 +159,7 @@ class TestOptions:
     def test_a_search_with_weights_in_bfloat16(self, tmp_path: Path) -> None:
         predictor = made(tmp_path)
         rounded = predictor.task.predictor(predictor.model, "bfloat16")
+        assert isinstance(rounded, TextPredictor)
         score, other = predictor.predict(SOURCES)[0]["score"], rounded.predict(SOURCES)[0]["score"]
         assert score != other
         assert score == pytest.approx(other, rel=0.05)
