@@ -1,5 +1,6 @@
 """Settings of the models that write sequences: what they do to a model, to its loss and to its training."""
 
+import gc
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,26 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path: Path, name: str) ->
     sources = [source for source, _ in made_pairs(3, 8)]
     alone = [model.predict([source], beam=3)[0]["text"] for source in sources]
     assert [one["text"] for one in model.predict(sources, beam=3)] == alone
+
+
+@pytest.mark.parametrize("name", ["plain", *USED])
+def test_an_update_leaves_no_tensor_behind(tmp_path: Path, name: str) -> None:
+    """Nothing waits for Python's search for circles, which comes after thousands of updates."""
+    task = begun(tmp_path, USED.get(name, {}))
+    model, examples = built(task), task.examples()
+
+    def alive(update: int) -> int:
+        examples.outcome(model, update, None).objective.backward()
+        model.zero_grad(set_to_none=True)
+        return sum(type(one) is torch.Tensor for one in gc.get_objects())
+
+    alive(0)
+    gc.collect()
+    gc.disable()
+    try:
+        assert alive(1) == alive(2) == alive(3)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", ATTENTIONS)

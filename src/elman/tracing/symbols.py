@@ -10,6 +10,7 @@ that is refused: a graph has no storage.
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -37,8 +38,10 @@ class Symbol:
         self.lead = lead
         self.inner = (node.units,) if inner is None else inner
         self.start = start if base is None else base.start + start
-        self.kin: list[Symbol] = [] if base is None else base.kin
-        self.kin.append(self)
+        # Weak: symbols that hold each other would keep the batch that they were read with until Python looks
+        # for such circles, which takes thousands of updates.
+        self.kin: list[ref[Symbol]] = [] if base is None else base.kin
+        self.kin.append(ref(self))
         self.stale = False
 
     @property
@@ -54,7 +57,7 @@ class Symbol:
         if node.units != self._node.units:
             raise Untraceable(f"changes {self._node.units} units in place to {node.units}")
         end = self.start + self._node.units
-        for other in self.kin:
+        for other in (symbol for kin in self.kin if (symbol := kin()) is not None):
             apart = other.start >= end or other.start + other._node.units <= self.start
             other.stale = other.stale or not (apart or other is self)
         self._node = node
