@@ -234,3 +234,41 @@ def test_words_never_seen_are_copied(tmp_path: Path, task: str) -> None:
     found = model.predict(sources[:1], prefixes=[new[0][1].split()[0]], alignment=True, best=3)[0]
     assert found["text"] == new[0][1]
     assert found["alignment"]["target"][:5] == new[0][1].split()
+
+
+def kept_bytes(task: TranslationTask) -> int:
+    """Weights with gradients and moments, and what torch keeps of the largest batch for its gradient."""
+    torch.manual_seed(1)
+    model, examples = task.build().train(), task.examples()
+    sizes = [len(rows) * int(examples.data.target_lengths[rows].max()) for rows in examples.buckets.plan(0)]
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        examples.outcome(model, max(range(len(sizes)), key=lambda place: sizes[place]), None)
+    return 16 * sum(p.numel() for p in model.parameters()) + sum(one.nbytes() for one in kept.values())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model.attention": "location"},
+        {"model.coverage": 0.1, "train.tokens": 1200},
+        {"model.copying": True, "data.vocabulary": 200},
+        {"model.kind": "transformer", "model.heads": 2, "model.layers": 2},
+        {"model.kind": "transformer", "model.heads": 2, "model.hidden": 128, "train.tokens": 1800},
+    ],
+)
+def test_memory_is_about_what_torch_keeps(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Of models whose every array torch sees; what is only held for a moment is not in its count."""
+    sizes = {"model.hidden": 64, "model.embedding": 32, "train.tokens": 600, "train.precision": "float32"}
+    config = make_config(TranslationTask, {**SHARED, "data.valid_fraction": 0.0, **sizes, **settings})
+    task = TranslationTask.begin(config, [write_table(tmp_path, made_pairs(400))])
+    estimate = task.memory(task.build())
+    assert 0.8 < estimate / kept_bytes(task) < 4

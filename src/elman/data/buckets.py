@@ -48,6 +48,11 @@ class Buckets:
         return max(len(rows) * sum(self._longest(rows)) for rows in self.plan(0))
 
     @property
+    def symbols(self) -> int:
+        """The most symbols in a batch of the first epoch, without padding."""
+        return max(int(self._sizes[rows].sum()) for rows in self.plan(0))
+
+    @property
     def targets(self) -> int:
         """The most primary symbols in a batch of the first epoch."""
         return max(int(self._lengths[0][rows].sum()) for rows in self.plan(0))

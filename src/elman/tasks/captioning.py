@@ -29,6 +29,7 @@ from elman.metrics.language import Rate
 from elman.metrics.translation import sacrebleu
 from elman.models.captioner import Captioner, View
 from elman.streaming import Precision
+from elman.tasks import sequence_memory
 from elman.tasks.base import Task, check_unchanged, stopping
 from elman.tasks.captioning_data import (
     CaptionExamples,
@@ -110,22 +111,26 @@ class CaptioningTask(Task):
 
     def memory(self, model: nn.Module) -> int:
         assert isinstance(model, Captioner)
-        config, data = self.config, self.config.data
-        _, items, _, _ = self.loaded()
-        # In float32. Weights: they, their gradients, moments and copies. A picture: what the convolutions
-        # keep at full and at each halved resolution. A symbol: the decoder's arrays, a look at all regions
-        # (scores and their tanh, H units each) and the logits with their gradient.
-        weights = 8 * sum(parameter.numel() for parameter in model.parameters())
-        frames = 32 if data.of_clips else 1
-        pixels = data.height * data.width * 16 * 12 if data.of_images else 0
-        regions = 1 if config.model.attention is None else 256
+        settings, train, data = self.config.model, self.config.train, self.config.data
+        _, items, valid, _ = self.loaded()
+        regions = 1 if settings.attention is None else 256
         if model.encoder is not None:
             height, width = model.encoder.grid(data.height, data.width)
             regions = min(regions, height * width)
+        pixels = data.height * data.width * (32 if data.of_clips else 1) if data.of_images else 0
         longest = max(len(sentence.ids) for item in items for sentence in item.sentences) + 1
-        symbol = 40 * config.model.hidden + 3 * regions * config.model.hidden + 4 * len(self.codec)
-        told = config.train.batch * config.train.captions + config.train.texts
-        return 4 * (weights + config.train.batch * frames * pixels + told * longest * symbol)
+        largest = sequence_memory.captioner(
+            settings, pixels=train.batch * pixels, regions=regions, longest=longest,
+            sentences=train.batch * train.captions + train.texts, vocabulary=len(self.codec),
+        )  # fmt: skip
+        if valid:
+            told = max(len(item.sentences) for item in valid) * min(EVALUATE, len(valid))
+            measured = sequence_memory.captions_measured(
+                settings, pixels=min(EVALUATE, len(valid)) * pixels, sentences=told, longest=longest,
+                vocabulary=len(self.codec),
+            )  # fmt: skip
+            largest = max(largest, measured)
+        return sequence_memory.in_bytes(sum(p.numel() for p in model.parameters()), largest)
 
     def loaded(self) -> tuple[Read, list[Item], list[Item], list[Sentence]]:
         """What was read, training and validation pictures, and captions without a picture.

@@ -19,6 +19,7 @@ from elman.metrics.language import Rate
 from elman.metrics.translation import bleu, chrf, sacrebleu
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.streaming import Precision
+from elman.tasks import sequence_memory
 from elman.tasks.base import Task, stopping
 from elman.tasks.sequence_data import SequenceData, SequenceExamples, sequence_loss, teaching
 from elman.tasks.sequence_search import GREEDY, Search, find, searched
@@ -75,22 +76,18 @@ class SequenceTask(Task):
         return MODELS[config.model.kind](config.model, config.train, self.sizes(), self.target)
 
     def memory(self, model: nn.Module) -> int:
-        settings, symbols = self.config.model, len(self.target)
-        buckets = self.examples().buckets
-        # Counted in float32, as seen on training itself: weights with gradients, moments and their copies;
-        # for each symbol of a batch the arrays of each layer and around it; for each target those of V
-        # (logits, their gradient, copies in bfloat16); for each target and place of its source a look's.
-        weights = 8 * sum(parameter.numel() for parameter in model.parameters())
+        settings, train, vocabulary = self.config.model, self.config.train, len(self.target)
+        buckets, valid = self.examples().buckets, self.data()[1]
         if settings.kind == "recurrent":
-            width, layer = settings.hidden, 40 * settings.hidden
-            look = 3 * settings.hidden if settings.attention else 0
+            many, count = sequence_memory.recurrent, buckets.symbols
         else:
-            width, layer = settings.embedding, 30 * settings.embedding + 4 * settings.hidden
-            look = 6 * settings.heads * settings.layers
-        read = layer * settings.layers + 8 * settings.embedding
-        learnt = buckets.largest * read + buckets.targets * 4 * symbols + buckets.pairs * look
-        measured = EVALUATE_TOKENS * (12 * width * settings.layers + 2 * symbols)
-        return 4 * (weights + max(learnt, measured if len(self.data()[1]) else 0))
+            many, count = sequence_memory.transformer, buckets.largest
+        largest = many(settings, train, count, buckets.targets, buckets.pairs, vocabulary)
+        for rows in valid.batches(EVALUATE_TOKENS):
+            targets = int(valid.target_lengths[rows].sum())
+            tokens = int((valid.source_lengths + valid.target_lengths)[rows].max()) * len(rows)
+            largest = max(largest, sequence_memory.measured(settings, tokens, targets, vocabulary))
+        return sequence_memory.in_bytes(sum(p.numel() for p in model.parameters()), largest)
 
     def examples(self) -> SequenceExamples:
         ends = self.target.begin, self.target.end
