@@ -157,3 +157,13 @@ def test_which_way_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     copying = Seq2Seq(9, 9, embedding=8, hidden=16, copy=True, unknown=2, order="bahdanau").eval()
     with pytest.raises(KernelError, match="before the readout"), torch.no_grad():
         copying.start(copying.encode(SOURCE))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("attention", ["additive", "hard", None])
+def test_a_search_leaves_every_part_in_its_mode(attention: str | None, training: bool) -> None:
+    made = model(attention=attention, order="bahdanau", end=1).train(training)
+    made.decoder.train(False)  # parts may differ from the whole
+    before = {name: part.training for name, part in made.named_modules()}
+    best_sequences(made, SOURCE, begin=0, stop=[1], beam=2, length=5)
+    assert {name: part.training for name, part in made.named_modules()} == before

@@ -42,6 +42,7 @@ class Writing(Cell):
         self.decoder = decoder
         self.readout = readout
         self.reads_input = reads_input
+        self.training = decoder.training  # of itself alone: the decoder's parts are the model's too
 
     @property
     def output_size(self) -> int:
@@ -234,7 +235,7 @@ def _bound(cell: Writing) -> Writing:
     like = next(decoder.parameters())
     with torch.no_grad():
         blank = torch.zeros(1, 1, decoder.attention.memory_size, dtype=like.dtype, device=like.device)
-        return Writing(decoder.bind(blank), cell.readout, reads_input=cell.reads_input).train(cell.training)
+        return Writing(decoder.bind(blank), cell.readout, reads_input=cell.reads_input)
 
 
 def _memory(cell: Writing | Prepared) -> Memory | None:
