@@ -5,7 +5,8 @@
 
 Pairs are joined by a space, one to five of them, drawn anew for each row (seed 1); training has as many rows
 as Multi30k has pairs, each pair beginning one. The test sets join the 1,000 pairs of test_2016_flickr in
-their order, 1, 2, .. 5 at a time: all have the same sentences in them, cut in another way.
+their order, 1, 2, .. 5 at a time: all have the same sentences in them, cut in another way. How much the
+search divides scores by length (alpha) is chosen for each run on 300 rows of valid.tsv, from the same values.
 Needs ELMAN_DATA and elman[translation]; reproduce/long_sentences.sh runs all of it.
 """
 
@@ -15,11 +16,12 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import elman
 from elman.data import catalog
 from elman.metrics.lengths import Bin
-from elman.metrics.translation import bleu_by_length
+from elman.metrics.translation import bleu, bleu_by_length
 from elman.plots import style
 from elman.plots.lengths import length_curve
 
@@ -27,6 +29,9 @@ SOURCE, TARGET = "de", "en"
 MOST = 5
 SEED = 1
 """Of what is joined."""
+
+ALPHAS = (1.0, 1.25, 1.5, 1.75, 2.0)
+VALID_ROWS = 300
 
 
 def pairs(name: str) -> list[tuple[str, str]]:
@@ -67,15 +72,31 @@ def make(folder: Path) -> None:
         (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
 
 
-def measured(run: str, folder: Path) -> list[Bin]:
-    """BLEU of a run for 1 to 5 sentences joined, lower case, with intervals of resampled rows."""
-    model = elman.load(run)
+def rows_of(file: Path) -> list[list[str]]:
+    """[source, target] of each row."""
+    return [line.split("\t") for line in file.read_text("utf-8").splitlines()]
+
+
+def translated(model: Any, rows: Sequence[Sequence[str]], alpha: float) -> list[str]:
+    return [found["text"] for found in model.predict([source for source, _ in rows], alpha=alpha)]
+
+
+def chosen(model: Any, folder: Path) -> float:
+    """The alpha with which a model does best on validation rows."""
+    rows = rows_of(folder / "valid.tsv")[:VALID_ROWS]
+    references = [target for _, target in rows]
+    found = [bleu(references, translated(model, rows, alpha), lowercase=True).value for alpha in ALPHAS]
+    return ALPHAS[found.index(max(found))]
+
+
+def measured(model: Any, folder: Path, alpha: float) -> list[Bin]:
+    """BLEU of a model for 1 to 5 sentences joined, lower case, with intervals of resampled rows."""
     sizes: list[int] = []
     told: list[str] = []
     references: list[str] = []
     for size in range(1, MOST + 1):
-        rows = [line.split("\t") for line in (folder / f"test{size}.tsv").read_text("utf-8").splitlines()]
-        told += [found["text"] for found in model.predict([source for source, _ in rows])]
+        rows = rows_of(folder / f"test{size}.tsv")
+        told += translated(model, rows, alpha)
         references += [target for _, target in rows]
         sizes += [size] * len(rows)
     return bleu_by_length(references, told, sizes, range(1, MOST + 2), lowercase=True)
@@ -86,10 +107,12 @@ def compare(folder: Path, picture: Path, runs: Sequence[str]) -> None:
     systems = {}
     for run in runs:
         name, _, path = run.partition("=")
-        systems[name] = measured(path, folder)
-        bleu = [round(point.score, 2) for point in systems[name]]
-        lost = round(bleu[0] - min(bleu[1:]), 2)
-        sys.stdout.write(json.dumps({"system": name, "bleu": bleu, "lost": lost}) + "\n")
+        model = elman.load(path)
+        alpha = chosen(model, folder)
+        systems[name] = measured(model, folder, alpha)
+        scores = [round(point.score, 2) for point in systems[name]]
+        lost = round(scores[0] - min(scores[1:]), 2)
+        sys.stdout.write(json.dumps({"system": name, "alpha": alpha, "bleu": scores, "lost": lost}) + "\n")
     figure = length_curve(systems, "Sentences joined, German to English", unit="sentences")
     style.save(figure, picture)
 
