@@ -209,7 +209,7 @@ def _mark(cell: Writing, parameters: Iterable[Tensor], memory: Memory | None) ->
     """All that what is packed depends on: which state of which parameters, and what the tracer reads."""
     states = [(p.data_ptr(), 0 if p.is_inference() else p._version, p.shape, p.dtype) for p in parameters]
     sizes = None if memory is None else (memory.values.shape[2], memory.keys.shape[2])
-    return cell.training, cell.decoder.training, sizes, tuple(states), _instructions()
+    return cell.training, sizes, tuple(states), _instructions()
 
 
 def _instructions() -> str:

@@ -78,8 +78,8 @@ def _cells(cell: Cell) -> list[Cell]:
     return list(cell.cells) if type(cell) is Stack else [cell]
 
 
-def _read(cell: Cell) -> Trace:
-    """The trace of a cell that can be stepped; raises Untraceable with the reason otherwise."""
+def read_step(cell: Cell) -> tuple[Trace, native_path.Made]:
+    """The trace of a cell that the engine can step, and its plan; Untraceable with the reason otherwise."""
     with torch.no_grad():
         traced = trace(cell, torch.zeros(1, 1, cell.input_size), cell.initial_state(1))
         if len(traced.graph.inputs) > 1:
@@ -87,13 +87,19 @@ def _read(cell: Cell) -> Trace:
         for tensor in (*traced.graph.tensors, *leaves(cell.initial_state(1))):
             if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
                 raise Untraceable(
-                    f"has a tensor {tensor.dtype} on {tensor.device}; streams are float32 on the CPU"
+                    f"has a tensor {tensor.dtype} on {tensor.device}; float32 on the CPU is stepped"
                 )
-        for stage in native_path.forward_plan(traced).plan.forward:
-            if stage.attend >= 0:
-                raise Untraceable("looks at a memory, which streams do not have")
-            if count_operands(stage) > native_path.MOST_OPERANDS:
-                raise Untraceable(f"has a step with more than {native_path.MOST_OPERANDS} vectors")
+        made = native_path.forward_plan(traced)
+    if any(count_operands(stage) > native_path.MOST_OPERANDS for stage in made.plan.forward):
+        raise Untraceable(f"has a step with more than {native_path.MOST_OPERANDS} vectors")
+    return traced, made
+
+
+def _read(cell: Cell) -> Trace:
+    """The trace of a cell that can be streamed; raises Untraceable with the reason otherwise."""
+    traced, made = read_step(cell)
+    if any(stage.attend >= 0 for stage in made.plan.forward):
+        raise Untraceable("looks at a memory, which streams do not have")
     return traced
 
 

@@ -22,8 +22,8 @@ from elman import kernels, native_path
 from elman.attention.base import Memory
 from elman.cells import Cell, State, map_state
 from elman.errors import KernelError, ShapeError
-from elman.programs import count_operands
-from elman.tracing import REDUCTIONS, Graph, Trace, Untraceable, leaves, trace
+from elman.streaming.packing import read_step
+from elman.tracing import REDUCTIONS, Graph, Trace, Untraceable, leaves
 
 Weights = Literal["float32", "bfloat16"]
 
@@ -176,22 +176,11 @@ class Steps:
 
 
 def _read(cell: Cell, memory: Memory | None) -> tuple[Trace, native_path.Made]:
-    """The trace of a cell that can be stepped, and its plan; raises Untraceable with the reason otherwise."""
-    with torch.no_grad():
-        traced = trace(cell, torch.zeros(1, 1, cell.input_size), cell.initial_state(1))
-        if len(traced.graph.inputs) > 1:
-            raise Untraceable("prepares its input by more than the tracer reads")
-        for tensor in (*traced.graph.tensors, *leaves(cell.initial_state(1))):
-            if not _plain(tensor):
-                raise Untraceable(
-                    f"has a tensor {tensor.dtype} on {tensor.device}; float32 on the CPU is stepped"
-                )
-        made = native_path.forward_plan(traced)
+    """As `read_step`, of a cell that looks at nothing but `memory`."""
+    traced, made = read_step(cell)
     for product in (*made.plan.products, *made.plan.hoisted):
         if product.size > native_path.WIDEST:
             raise Untraceable(f"has a product of more than {native_path.WIDEST} units")
-    if any(count_operands(stage) > native_path.MOST_OPERANDS for stage in made.plan.forward):
-        raise Untraceable(f"has a step with more than {native_path.MOST_OPERANDS} vectors")
     looks = [tuple(traced.graph.tensors[place] for place in look.memory) for look in made.plan.attends]
     known = memory is not None and all(k is memory.keys and v is memory.values for k, _, v in looks)
     if len(looks) > 1 or (looks and not known):
