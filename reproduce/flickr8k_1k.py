@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
     "model.encoder_options": {"widths": [24, 48, 96, 128], "blocks": [1, 1, 1, 1]},
     "model.hidden": 256, "model.embedding": 128, "model.attention_options": {"size": 64},
     "model.dropout": 0.3, "model.dropout_embedding": 0.2, "model.dropout_output": 0.4,
-    "model.doubly_stochastic": 0.1,
+    "model.doubly_stochastic": 1.0,
     "train.batch": 24, "train.captions": 2, "train.texts": 24, "train.label_smoothing": 0.1,
     "train.updates": 2000, "train.learning_rate": 1e-3, "train.weight_decay": 0.05, "train.average": 0.995,
     "train.evaluate_every": 250, "train.save_every": 250, "search.beam": 3, "search.alpha": 0.7,

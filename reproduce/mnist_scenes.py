@@ -53,7 +53,7 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 ATTENTIONS: dict[str, dict[str, Any]] = {
     "soft": {"model.attention": "additive", "model.attention_options": {"size": 64}},
-    "hard": {"model.attention": "hard", "model.attention_options": {"size": 64}},
+    "hard": {"model.attention": "hard", "model.attention_options": {"size": 64, "expected": 0.5}},
     "none": {"model.attention": None},
 }
 

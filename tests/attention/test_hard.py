@@ -14,7 +14,7 @@ from torch import Tensor
 
 from elman import counter
 from elman.attention import HardAttention
-from elman.attention.hard import reinforce
+from elman.attention.hard import UNDRAWN, reinforce
 
 STEPS, PLACES, SIZE = 2, 3, 2
 ONE = torch.tensor([STEPS])
@@ -187,3 +187,34 @@ def test_entropy_and_padding_of_the_term() -> None:
         if p and t < int(lengths[n]):
             expected += 0.1 * (math.log(p) + 1)
         assert float(found[t, n, s]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_part_of_the_elements_sees_the_expectation_in_training() -> None:
+    """The same elements at every step; which they are follows the seed, how many the probability."""
+    torch.manual_seed(3)
+    attention = HardAttention(SIZE, SIZE, expected=0.3).train()
+    bound = attention.bind(torch.randn(PLACES, 4000, SIZE))
+    past, wholes = attention.start(bound, 4000), []
+    for query in torch.randn(2, 4000, SIZE):
+        found = attention(query, bound, past)
+        past = found.past
+        assert found.choice is not None
+        whole = found.choice == UNDRAWN
+        mean = torch.einsum("ns,nsm->nm", found.weights, bound.values)
+        drawn = bound.values[torch.arange(4000), found.choice.clamp(min=0)]
+        torch.testing.assert_close(found.context, torch.where(whole[:, None], mean, drawn))
+        wholes.append(whole)
+    assert torch.equal(*wholes)
+    assert abs(float(wholes[0].float().mean()) - 0.3) < 4 * math.sqrt(0.3 * 0.7 / 4000)
+    attention.reseed(1)
+    assert not torch.equal(attention(query, bound, attention.start(bound, 4000)).choice == UNDRAWN, wholes[0])
+    used = attention.eval()(query, bound, attention.start(bound, 4000))
+    assert torch.equal(used.choice, used.weights.argmax(1))
+
+
+def test_an_element_that_saw_the_expectation_adds_nothing() -> None:
+    weights = torch.tensor([[[0.5, 0.5], [0.2, 0.8]]], dtype=torch.float64, requires_grad=True)
+    choices, rewards = torch.tensor([[UNDRAWN, 0]]), torch.tensor([[-5.0, -1.5]]).double()
+    term = reinforce(weights, choices, rewards, torch.tensor([1, 1]), torch.tensor(-1.0), 0.0)
+    (found,) = torch.autograd.grad(term, weights)
+    torch.testing.assert_close(found, torch.tensor([[[0.0, 0.0], [0.5 / 0.2, 0.0]]]).double())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from elman.attention.penalties import coverage, doubly_stochastic
-from elman.models.attention_loss import KEPT, AttentionLoss
+from elman.models.attention_loss import AttentionLoss
 from elman.models.seq2seq import Seq2Seq
 from elman.padded import Padded
 
@@ -20,7 +20,7 @@ def test_the_term_is_a_mean_for_each_symbol() -> None:
     lengths, sources = torch.tensor([3, 2]), torch.tensor([4, 3])
     weights = torch.where(torch.arange(4) < sources[:, None], weights, 0)
     loss = AttentionLoss(0.5, 0.25, draws=False, symbols=7)
-    found = loss(weights, lengths, sources, None, None)
+    found = loss(weights, lengths, sources)
     wanted = 0.5 * doubly_stochastic(weights, sources) + 0.25 * coverage(weights)
     assert float(found) == pytest.approx(float(wanted) / 5, abs=1e-14)
     assert not AttentionLoss(draws=False, symbols=7).wanted
@@ -28,18 +28,19 @@ def test_the_term_is_a_mean_for_each_symbol() -> None:
 
 def test_the_baseline_is_a_moving_average() -> None:
     """It begins at the likelihood of symbols that are all alike, and is used before it moves."""
-    loss = AttentionLoss(draws=True, symbols=10)
+    loss = AttentionLoss(kept=0.8, draws=True, symbols=10, end=1)
     assert loss.baseline is not None
     weights = torch.full((1, 2, 2), 0.5, requires_grad=True)
     lengths, choices = torch.tensor([1, 1]), torch.tensor([[0, 1]])
     means, expected = (-1.0, -3.0), -math.log(10)
     for mean in means:
         assert float(loss.baseline) == pytest.approx(expected, abs=1e-6)
-        rewards = torch.tensor([[mean, mean]])
-        term = loss(weights, lengths, lengths, choices, rewards)
+        p = math.exp(mean)
+        logits = torch.tensor([[1 - p, p], [1 - p, p]]).log()
+        term = loss(weights, lengths, lengths, choices, logits, torch.tensor([[0, 0]]))
         (gradient,) = torch.autograd.grad(term, weights)
         assert float(gradient[0, 0, 0]) == pytest.approx(-(mean - expected) / 0.5 / 2, rel=1e-5)
-        expected = KEPT * expected + (1 - KEPT) * mean
+        expected = 0.8 * expected + 0.2 * mean
     assert float(loss.baseline) == pytest.approx(expected, abs=1e-6)
 
 

@@ -203,7 +203,40 @@ def test_the_doubly_stochastic_penalty_by_hand() -> None:
     looked = torch.stack([weights[:3, 0].sum(0), weights[:1, 1].sum(0)])
     penalty = model(View(source), inputs, lengths).penalty
     assert penalty is not None
-    assert float(penalty.detach()) == pytest.approx(2 * float((1 - looked).square().sum(1).mean()))
+    assert float(penalty.detach()) == pytest.approx(2 * float((1 - looked).square().sum()) / 4)
+    assert model.eval()(View(source), inputs, lengths).penalty is None
+
+
+@pytest.mark.parametrize("expected", [0.0, 0.5])
+def test_what_the_draws_of_a_hard_attention_add_by_hand(expected: float) -> None:
+    """Each choice answers for ln p of its word and what follows; a sentence that drew nothing for nothing."""
+    options = {"expected": expected}
+    model = make(attention="hard", attention_options=options, entropy=0.0, baseline=0.75, end=1)
+    source, inputs = pictures("images", 6), torch.arange(18).view(3, 6) % V
+    lengths = torch.tensor([3, 2, 1, 3, 3, 2])
+    targets = [[*inputs[1:n, row].tolist(), 1] for row, n in enumerate(lengths.tolist())]
+    before = float(model.attention_loss.baseline)  # pyrefly: ignore
+    told = model.taught(View(source), inputs, lengths)
+    assert told.choices is not None
+    drawn = [bool(row[0] >= 0) for row in told.choices.T]
+    assert all(drawn) if not expected else set(drawn) == {True, False}
+    logs = torch.zeros(3, 6, V, dtype=torch.float64)
+    logs[Padded(inputs, lengths).mask] = told.logits.detach().log_softmax(1)
+    term, total = torch.zeros((), dtype=torch.float64), 0.0
+    for row, wanted in enumerate(targets):
+        rewards = [float(logs[t, row, symbol]) for t, symbol in enumerate(wanted)]
+        total += sum(rewards)
+        for t in range(len(wanted) if drawn[row] else 0):
+            advantage = sum(reward - before for reward in rewards[t:])
+            term = term - advantage * told.weights[t, row, told.choices[t, row]].log()
+    parameters = list(model.decoder.attention.parameters())
+    wanted = torch.autograd.grad(term / int(lengths.sum()), parameters)
+    found = model(View(source), inputs, lengths).penalty
+    assert found is not None
+    for a, b in zip(torch.autograd.grad(found, parameters), wanted, strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+    mean = total / int(lengths.sum())
+    assert float(model.attention_loss.baseline) == pytest.approx(0.75 * before + 0.25 * mean)  # pyrefly: ignore
 
 
 def test_dropout_is_of_training_and_of_its_seed() -> None:
@@ -232,6 +265,13 @@ def test_dropout_is_of_training_and_of_its_seed() -> None:
         ({"attention_options": {"x": 1}}, "model.attention_options: additive does not take"),
         ({"attention": None, "doubly_stochastic": 1.0}, "doubly_stochastic is about an attention"),
         ({"cell": "brain"}, "expected one of"),
+        ({"attention": "hard"}, "hard attention: end= must name the symbol"),
+        (
+            {"attention": "hard", "attention_options": {"expected": 2}, "end": 1},
+            "a probability from 0 to 1, got 2",
+        ),
+        ({"entropy": -1.0}, "weights of at least 0"),
+        ({"baseline": 1.0}, "a part of at least 0 and below 1"),
     ],
 )
 def test_settings_that_do_not_go_together(options: dict[str, object], told: str) -> None:

@@ -193,7 +193,8 @@ def test_what_does_not_fit_is_told() -> None:
         ({"layers": 0}, "expected at least 1 layer, got 0"),
         ({"copy": True, "unknown": 0}, "copy: needs attention .*; got 7 and 9 symbols"),
         ({"attention": "hard"}, "hard attention: end= must name the symbol"),
-        ({"coverage": -1.0}, "weights of at least 0 for a model with attention, got 0.0, -1.0, 0.0"),
+        ({"coverage": -1.0}, "weights of at least 0, .* got 0.0, -1.0, 0.0, 0.9"),
+        ({"attention": None, "coverage": 1.0}, "coverage: are about an attention, and there is none"),
     ):
         with pytest.raises(ConfigError, match=message):
             make("luong", **options)

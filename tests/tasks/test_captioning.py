@@ -13,10 +13,7 @@ from caption_files import SETTINGS, picture, sentence, write_clips, write_images
 from elman.errors import ConfigError, DataError
 from elman.predict import load_model
 from elman.runs import Run
-from elman.tasks.captioning_data import Baseline, reinforced
 from elman.tasks.captioning_predictor import CaptionPredictor
-from elman.tasks.captioning_settings import CaptionTrainSettings
-from elman.tasks.sequence_data import teaching
 from elman.train import train
 
 
@@ -134,24 +131,6 @@ def test_captions_without_pictures_teach_language(tmp_path: Path) -> None:
     described = task.examples().describe()
     assert "2 captions without a picture" in described
     assert "2 images that captions name are missing" in described
-
-
-def test_the_baseline_of_a_hard_attention_moves() -> None:
-    """By hand: the rewards are ln p of each word, whose mean moves the average by a tenth."""
-    from elman.models.captioner import Words  # noqa: PLC0415
-
-    taught = teaching([torch.tensor([3])], 0, 1)
-    logits = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.5, 0.2, 0.2, 0.1]]))
-    seen = torch.tensor([[[0.25, 0.75]], [[0.5, 0.5]]], requires_grad=True)
-    told = Words(logits, seen, torch.tensor([2]), torch.tensor([[1], [0]]))
-    term, after = reinforced(told, taught, Baseline(torch.tensor(-1.0)), CaptionTrainSettings(entropy=0.0))
-    rewards = [np.log(0.4), np.log(0.2)]
-    assert float(after.average) == pytest.approx(0.9 * -1 + 0.1 * np.mean(rewards))
-    term.backward()
-    later = rewards[1] + 1
-    gradient = [-(rewards[0] + 1 + later) / 0.75 / 2, -later / 0.5 / 2]
-    assert seen.grad is not None
-    assert [float(seen.grad[0, 0, 1]), float(seen.grad[1, 0, 0])] == pytest.approx(gradient, rel=1e-5)
 
 
 def test_an_encoder_may_begin_with_weights_from_a_file(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ A draw has no derivative, so the gradient of the expected log-likelihood is esti
 
 b_t does not depend on the choices and leaves the expectation as it is: here the moving average of r, for each
 of the symbols that R_t counts. The entropy of a is added, so that not one place is chosen too early.
+Xu et al. let a half of the elements see the expectation sum_s a_s m_s in place of a draw, which gives the
+attention and what is below it a gradient through all places.
 Draws are a function of (seed, element, step), so that a resumed run repeats them.
 Shapes: T time, N elements, S places; weights (T, N, S), choices (T, N), rewards r (T, N), lengths (N,).
 """
@@ -19,14 +21,19 @@ from torch import Tensor
 from elman import counter
 from elman.attention.base import Attended, Attention, Memory, Past
 from elman.attention.content import content_attention
+from elman.errors import ConfigError
 from elman.padded import length_mask
+
+UNDRAWN = -1
+"""The choice of an element that saw the expectation."""
 
 
 class HardAttention(Attention):
     """One place, chosen with the weights of attention by content (`score`) as probabilities.
 
     The past counts steps, (N, 1). In training `choice` is the place that was drawn, at evaluation the one
-    with the largest weight.
+    with the largest weight. expected: the probability with which an element sees the expectation at all of
+    its steps in training; its choices are UNDRAWN.
     """
 
     draws = True
@@ -38,14 +45,18 @@ class HardAttention(Attention):
         *,
         score: str = "additive",
         size: int | None = None,
+        expected: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__(query_size, memory_size)
+        if not 0 <= expected <= 1:
+            raise ConfigError(f"HardAttention: expected is a probability from 0 to 1, got {expected}")
+        self.expected = expected
         self.content = content_attention(score, query_size, memory_size, size)
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        self._key = counter.child(seed, 0)
+        self._key, self._whole_key = counter.child(seed, 0), counter.child(seed, 1)
 
     def keys(self, values: Tensor) -> Tensor:
         return self.content.keys(values)
@@ -64,10 +75,15 @@ class HardAttention(Attention):
         return torch.searchsorted(reached, drawn[:, None] * reached[:, -1:], right=True)[:, 0]
 
     def forward(self, query: Tensor, memory: Memory, past: Past = ()) -> Attended:
-        weights = self.content(query, memory).weights
+        mean, weights, _, _ = self.content(query, memory)
         choice = self.choose(weights, past[:, 0].long())
         elements = torch.arange(len(choice), device=choice.device)
-        return Attended(memory.values[elements, choice], weights, past + 1, choice)
+        context = memory.values[elements, choice]
+        if self.training and self.expected:
+            whole = counter.uniform(self._whole_key, elements, torch.zeros_like(elements)) < self.expected
+            context = torch.where(whole[:, None], mean, context)
+            choice = torch.where(whole, UNDRAWN, choice)
+        return Attended(context, weights, past + 1, choice)
 
 
 def reinforce(
@@ -76,11 +92,11 @@ def reinforce(
     """A term whose gradient, for the loss -E[sum of rewards], is what the draws contribute; a sum.
 
     Its value is -entropy times the sum of the entropies; the estimator's own value is zero. baseline: b, a
-    number for each symbol. What stands past an element's length has no influence.
+    number for each symbol. What stands past an element's length, or is UNDRAWN, has no influence.
     """
-    mask = length_mask(lengths, len(weights))
+    mask = length_mask(lengths, len(weights)) & (choices != UNDRAWN)
     advantage = torch.where(mask, rewards.detach() - baseline, 0).flip(0).cumsum(0).flip(0)
-    chosen = weights.gather(2, choices[:, :, None])[:, :, 0]
+    chosen = weights.gather(2, choices.clamp(min=0)[:, :, None])[:, :, 0]
     log_chosen = torch.where(mask, chosen, 1).log()
     spread = -(weights * torch.where(weights > 0, weights, 1).log()).sum(2)
     drawn = advantage * (log_chosen - log_chosen.detach())

@@ -10,10 +10,7 @@ S2VT (Venugopalan et al. 2015): a sentence about the clip attends to its outputs
 sentence about each frame attends to the regions of that frame and to the output there, which knows the frames
 before it.
 
-Doubly stochastic regularisation (Xu et al. 2015, equation 14) asks that every region be looked at about once:
-
-    penalty = lambda mean_n sum_s (1 - sum_t a_tns)^2
-
+What is added to the loss because of where it looked is in elman.models.attention_loss.
 Shapes: N pictures, S regions of M features, n sentences, T time, V vocabulary; source: a View of images
 (N, C, height, width), of features Padded (S, N, F), or of clips Padded (T, N, C, height, width).
 """
@@ -26,10 +23,10 @@ from torch import Tensor, nn
 
 from elman import counter
 from elman.attention import ATTENTIONS, Attention, named_attention
-from elman.attention.penalties import doubly_stochastic
 from elman.cells import CELLS, Cell, State, map_state
 from elman.cells.decoder import AttentionCell
 from elman.errors import ConfigError, ShapeError
+from elman.models.attention_loss import AttentionLoss
 from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
 from elman.models.image_encoder import ImageEncoder
 from elman.models.packed import with_packed
@@ -90,8 +87,9 @@ class Captioner(EncoderDecoder):
 
     encoder: of images; features: F, where they come computed. frames: for clips, the cell of the recurrent
     encoder; each_frame: a sentence about every frame in place of one about the clip. attention: a name of
-    ATTENTIONS, or None. doubly_stochastic: lambda. dropout_*: of the regions, of the embedding and of what
-    the output's weight is applied to. Raises ConfigError for settings that do not go together.
+    ATTENTIONS, or None. doubly_stochastic, entropy, baseline, end: of elman.models.attention_loss. dropout_*:
+    of the regions, of the embedding and of what the output's weight is applied to. Raises ConfigError for
+    settings that do not go together.
     """
 
     def __init__(
@@ -109,6 +107,9 @@ class Captioner(EncoderDecoder):
         embedding: int = 128,
         order: str = "luong",
         doubly_stochastic: float = 0.0,
+        entropy: float = 0.0,
+        baseline: float = 0.9,
+        end: int | None = None,
         dropout_regions: float = 0.0,
         dropout_embedding: float = 0.0,
         dropout_output: float = 0.0,
@@ -125,7 +126,6 @@ class Captioner(EncoderDecoder):
         if cell not in CELLS:
             raise ConfigError(f"model.cell: expected one of {', '.join(CELLS)}, got {cell!r}")
         self.vocabulary, self.each_frame, self.attends = vocabulary, each_frame, attention is not None
-        self.doubly_stochastic = doubly_stochastic
         self.dropouts = dropout_regions, dropout_embedding, dropout_output
         self.encoder, self.frames = encoder, frames
         self.adapt = None if features is None else nn.Linear(features, hidden)
@@ -148,6 +148,15 @@ class Captioner(EncoderDecoder):
             [inner], _attention(attention, hidden, size, attention_options), order=order
         )
         self.head = nn.Linear(self.decoder.output_size, vocabulary)
+        self.attention_loss = AttentionLoss(
+            doubly_stochastic,
+            0.0,
+            entropy,
+            baseline,
+            draws=self.decoder.attention.draws,
+            symbols=vocabulary,
+            end=end,
+        )
         self.begin = nn.ModuleList(nn.Linear(size, part) for part in self._state_sizes())
         self.reseed(0)
 
@@ -178,9 +187,10 @@ class Captioner(EncoderDecoder):
         return Seen(dropped, torch.cat([summary, self.blank[None]]), torch.where(about < 0, count, about))
 
     def forward(self, source: View, inputs: Tensor, lengths: Tensor) -> Taught:
-        if self.doubly_stochastic:
+        if self.training and self.attention_loss.wanted:
             told = self.taught(source, inputs, lengths)
-            return Taught(told.logits, self.penalty(told))
+            term = self.attention_loss(told.weights, lengths, told.places, told.choices, told.logits, inputs)
+            return Taught(told.logits, term)
         cell, tokens, seen = self._bound(source, inputs)
         outputs, _ = scan(cell, tokens, self._start(cell, seen), lengths=lengths)
         return Taught(self._logits(outputs, lengths), None)
@@ -203,12 +213,6 @@ class Captioner(EncoderDecoder):
 
     def _logits(self, outputs: Tensor, lengths: Tensor) -> Tensor:
         return self.head(self._drop(outputs, 2)[length_mask(lengths, len(outputs))])
-
-    def penalty(self, told: Words) -> Tensor | None:
-        """The doubly stochastic regularisation, where there is one."""
-        if not self.doubly_stochastic:
-            return None
-        return self.doubly_stochastic * doubly_stochastic(told.weights, told.places) / len(told.places)
 
     def start(self, encoded: Seen, weights: Weights = "float32") -> tuple[Step, State]:
         cell = self.decoder.bind(encoded.regions.data, encoded.regions.lengths)

@@ -77,8 +77,7 @@ class Seq2Seq(EncoderDecoder):
     pyramid: each layer of the encoder but the first has half the places of the one below.
     copy: source symbols can be copied; one vocabulary for both sides; ids from V on are words that it has
     not, numbered within their source, and read as `unknown`.
-    doubly_stochastic, coverage, entropy: weights of what elman.models.attention_loss adds. end: the symbol at
-    the end of every target, which hard attention must know to reward the whole of it.
+    doubly_stochastic, coverage, entropy, baseline, end: of what elman.models.attention_loss adds.
     `teacher`: the probability with which the true last symbol is read in training, 1 at first; see
     elman.models.scheduled.
     dropout_source, dropout_target: of the embeddings; dropout: from layer to layer and of the memory;
@@ -113,6 +112,7 @@ class Seq2Seq(EncoderDecoder):
         doubly_stochastic: float = 0.0,
         coverage: float = 0.0,
         entropy: float = 0.0,
+        baseline: float = 0.9,
         dropout: float = 0.0,
         dropout_source: float = 0.0,
         dropout_target: float = 0.0,
@@ -123,7 +123,7 @@ class Seq2Seq(EncoderDecoder):
         super().__init__()
         self.compute = compute
         self.teacher = 1.0
-        self.unknown, self.end = unknown, end
+        self.unknown = unknown
         self.probabilities = (dropout_source, dropout_target, dropout, dropout_output)
         for value in self.probabilities:
             if not 0 <= value < 1:
@@ -165,7 +165,12 @@ class Seq2Seq(EncoderDecoder):
                     f"pyramid={pyramid}, unknown={unknown}"
                 )
             self.pointer = PointerHead(self.decoder.output_size + embedding)
-        self.attention_loss = self._attention_loss(doubly_stochastic, coverage, entropy, target)
+        if (doubly_stochastic or coverage) and attention is None:
+            raise ConfigError("doubly_stochastic, coverage: are about an attention, and there is none")
+        draws = isinstance(self.decoder, AttentionCell) and self.decoder.attention.draws
+        self.attention_loss = AttentionLoss(
+            doubly_stochastic, coverage, entropy, baseline, draws=draws, symbols=target, end=end
+        )
         way = start or ("mean" if attention else "states")
         self.bridge = Bridge(way, self.encoder, self._zero(1))
         self.head = nn.Linear(size, target)
@@ -205,13 +210,8 @@ class Seq2Seq(EncoderDecoder):
         )
         if not self.training or not self.attention_loss.wanted:
             return Taught(logits)
-        rewards = None
-        if "choice" in shown:
-            rewards = self._rewards(logits.detach(), inputs, lengths, places)
-        return Taught(
-            logits,
-            self.attention_loss(shown["attention"], lengths, encoded.lengths, shown.get("choice"), rewards),
-        )
+        looked, choices = shown["attention"], shown.get("choice")
+        return Taught(logits, self.attention_loss(looked, lengths, encoded.lengths, choices, logits, inputs))
 
     def start(self, encoded: Encoded, weights: Weights = "float32") -> tuple[Step, Decoding]:
         cell, state = self._bind(encoded)
@@ -331,15 +331,6 @@ class Seq2Seq(EncoderDecoder):
         seen = torch.cat([output, x], -1)
         return self.pointer(logits, seen, looked, encoded.ids[sources], encoded.extra)
 
-    def _rewards(self, logits: Tensor, inputs: Tensor, lengths: Tensor, places: Tensor) -> Tensor:
-        """ln p (T, N) of the symbols that follow the inputs, and of the end after the last one."""
-        ends = torch.full_like(inputs[:1], self.end or 0)
-        following = torch.cat([inputs[1:], ends])
-        following = following.scatter(0, (lengths - 1).clamp(min=0)[None], ends).flatten()[places]
-        found = logits.to(self.head.weight.dtype).log_softmax(-1).gather(1, following[:, None])[:, 0]
-        rewards = torch.zeros(inputs.numel(), dtype=found.dtype, device=found.device)
-        return rewards.index_copy(0, places, found).reshape(inputs.shape)
-
     def _known(self, ids: Tensor) -> Tensor:
         """Words that no vocabulary has are read as the unknown one."""
         if self.pointer is None or self.unknown is None:
@@ -364,17 +355,6 @@ class Seq2Seq(EncoderDecoder):
         tokens = Tokens(ids, table)
         tokens.check(0)
         return self._drop(tokens.dense(0, table), 0) if self.training and self.probabilities[0] else tokens
-
-    def _attention_loss(self, doubly: float, coverage: float, entropy: float, symbols: int) -> AttentionLoss:
-        draws = isinstance(self.decoder, AttentionCell) and self.decoder.attention.draws
-        if min(doubly, coverage, entropy) < 0 or ((doubly or coverage) and self.order is None):
-            raise ConfigError(
-                "doubly_stochastic, coverage, entropy: weights of at least 0 for a model with attention, got "
-                f"{doubly}, {coverage}, {entropy}"
-            )
-        if draws and self.end is None:
-            raise ConfigError("hard attention: end= must name the symbol at the end of every target")
-        return AttentionLoss(doubly, coverage, entropy, draws=draws, symbols=symbols)
 
     def _zero(self, batch_size: int) -> tuple[State, ...]:
         """The zero states of the decoder's cells."""

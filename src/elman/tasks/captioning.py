@@ -107,7 +107,7 @@ class CaptioningTask(Task):
     def build(self, cell: type[Cell] | None = None) -> Captioner:
         if cell is not None:
             raise ConfigError(f"{self.name}: its cells go by name, a class of your own cannot be given")
-        return build_captioner(self.config, len(self.codec), self.features)
+        return build_captioner(self.config, self.codec, self.features)
 
     def memory(self, model: nn.Module) -> int:
         assert isinstance(model, Captioner)

@@ -9,13 +9,12 @@ Shapes: as in elman.models.captioner.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from elman import counter
-from elman.attention.hard import reinforce
 from elman.cells import State
 from elman.data.augmentation import Augmentation
 from elman.data.captions import Caption, Described, Paired, pair, read_captions, read_names
@@ -23,16 +22,11 @@ from elman.data.images import normalise
 from elman.data.pictures import ClipFolder, FeatureFile, ImageFolder, Pictures, is_array_file
 from elman.data.sequence_codec import SequenceCodec
 from elman.errors import ConfigError, DataError
-from elman.models.captioner import NOTHING, Captioner, View, Words
+from elman.models.captioner import NOTHING, Captioner, View
 from elman.models.image_weights import load_encoder
-from elman.padded import Padded, length_mask
+from elman.padded import Padded
 from elman.tasks.base import Examples, Outcome
-from elman.tasks.captioning_settings import (
-    NORMALISATIONS,
-    CaptionDataSettings,
-    CaptioningConfig,
-    CaptionTrainSettings,
-)
+from elman.tasks.captioning_settings import NORMALISATIONS, CaptionDataSettings, CaptioningConfig
 from elman.tasks.sequence_data import Teaching, sequence_loss, teaching
 
 
@@ -219,27 +213,6 @@ def about(pictures: Sequence[Tensor], sentences: Sequence[Sequence[Sentence]], e
     return found
 
 
-class Baseline(NamedTuple):
-    """The moving average of ln p of a word, () float."""
-
-    average: Tensor
-
-
-def reinforced(
-    told: Words, taught: Teaching, before: Baseline, train: CaptionTrainSettings
-) -> tuple[Tensor, Baseline]:
-    """What the draws of a hard attention add to the loss of a word, and the baseline after it."""
-    assert told.choices is not None
-    with torch.no_grad():
-        found = told.logits.log_softmax(1).gather(1, taught.targets[:, None])[:, 0]
-        rewards = torch.zeros(taught.inputs.shape).masked_scatter(
-            length_mask(taught.lengths, len(taught.inputs)), found
-        )
-    term = reinforce(told.weights, told.choices, rewards, taught.lengths, before.average, train.entropy)
-    after = train.baseline * before.average + (1 - train.baseline) * found.mean()
-    return term / len(found), Baseline(after)
-
-
 @final
 class CaptionExamples(Examples):
     """Batches of pictures, and the loss on their sentences."""
@@ -269,32 +242,25 @@ class CaptionExamples(Examples):
         return f"{self._described}; an epoch is {self.epoch:,.0f} updates"
 
     def carry(self, model: nn.Module) -> State | None:
-        """The baseline of a hard attention. The encoder's weights are taken from their file here, once."""
+        """Nothing is carried. The encoder's weights are taken from their file here, once."""
         assert isinstance(model, Captioner)
         if self._weights is not None:
             if model.encoder is None:
                 raise ConfigError("model.encoder_weights: there is no encoder of images in this model")
             load_encoder(model.encoder, self._weights)
-        return Baseline(torch.zeros(())) if model.decoder.attention.draws else None
+        return None
 
     def outcome(self, model: nn.Module, update: int, carry: State | None) -> Outcome:
         assert isinstance(model, Captioner)
         key = counter.child(self._config.train.seed, update)
         model.reseed(key)
         view, taught, names = self.batch(update, key)
-        drawn: Tensor | None = None
-        if isinstance(carry, Baseline):
-            told = model.taught(view, taught.inputs, taught.lengths)
-            logits, penalty = told.logits, model.penalty(told)
-            drawn, carry = reinforced(told, taught, carry, self._config.train)
-        else:
-            logits, penalty = model(view, taught.inputs, taught.lengths)
+        logits, penalty = model(view, taught.inputs, taught.lengths)
         objective, rate = sequence_loss(logits, taught.targets, self._config.train.label_smoothing)
-        for term in (penalty, drawn):
-            objective = objective if term is None else objective + term
+        objective = objective if penalty is None else objective + penalty
         more = len(names) - 4
         place = f"update {update}: {', '.join(names[:4])}" + (f" and {more} more" if more > 0 else "")
-        return Outcome(objective, rate, carry, place)
+        return Outcome(objective, rate, None, place)
 
     def batch(self, update: int, key: int) -> tuple[View, Teaching, list[str]]:
         """The view of an update, its sentences, and the names of its pictures."""

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from elman.cells import Cell
 from elman.data.augmentation import Augmentation
 from elman.data.images import Fit, ImageShape
+from elman.data.sequence_codec import SequenceCodec
 from elman.errors import ConfigError
 from elman.models.captioner import Captioner
 from elman.models.image_encoder import ENCODERS, ImageEncoder
@@ -139,9 +140,9 @@ class CaptioningConfig(Settings):
         return self
 
 
-def build_captioner(config: CaptioningConfig, vocabulary: int, features: int | None) -> Captioner:
+def build_captioner(config: CaptioningConfig, codec: SequenceCodec, features: int | None) -> Captioner:
     """The model of these settings, with fresh weights; features: F, where they come computed."""
-    model, data = config.model, config.data
+    model, data, train = config.model, config.data, config.train
     encoder = _encoder(config) if data.of_images else None
     below = model.hidden if encoder is None else encoder.features
     frames: Cell | None = None
@@ -149,7 +150,7 @@ def build_captioner(config: CaptioningConfig, vocabulary: int, features: int | N
         # Where each frame is told, what is known of those before it stands among the frame's own regions.
         frames = named_cell(model.frames)(below, below if data.each_frame else model.hidden)
     return Captioner(
-        vocabulary,
+        len(codec),
         encoder=encoder,
         features=features,
         frames=frames,
@@ -161,6 +162,9 @@ def build_captioner(config: CaptioningConfig, vocabulary: int, features: int | N
         embedding=model.embedding,
         order=model.order,
         doubly_stochastic=model.doubly_stochastic,
+        entropy=train.entropy,
+        baseline=train.baseline,
+        end=codec.end,
         dropout_regions=model.dropout,
         dropout_embedding=model.dropout_embedding,
         dropout_output=model.dropout_output,

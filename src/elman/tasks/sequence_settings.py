@@ -100,6 +100,7 @@ class SequenceTrainSettings(TrainSettings):
     teaching_half: int = Field(2000, ge=1, description="the update at which that probability is a half")
     teaching_least: float = Field(0.0, ge=0, le=1, description="and what it does not fall below")
     entropy: float = Field(0.01, ge=0, description="attention hard: weight of the entropy of where it looks")
+    baseline: float = Field(0.9, ge=0, lt=1, description="attention hard: part of the moving average kept")
 
 
 class SearchSettings(Settings):
@@ -177,6 +178,7 @@ def _recurrent(
         coverage=model.coverage,
         doubly_stochastic=model.doubly_stochastic,
         entropy=train.entropy,
+        baseline=train.baseline,
         dropout=model.dropout,
         dropout_source=model.dropout_embedding,
         dropout_target=model.dropout_embedding,
