@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 
 from elman.models import packed
 from elman.models.decoding import best_sequences
+from elman.models.filled import filled
 from elman.models.packed import with_packed
 from elman.models.seq2seq import Seq2Seq
 from elman.padded import Padded
@@ -34,6 +35,23 @@ def test_equals_torchs(shape: tuple[int, ...], biased: bool) -> None:
     assert got.dtype == rounded.dtype == torch.float32
     assert float((got - exact).abs().max()) < 1e-6 * scale
     assert 1e-5 * scale < float((rounded - exact).abs().max()) < 0.03 * scale
+
+
+def test_a_search_of_any_rows_comes_in_few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each count gives what it would give alone; beyond a few rows they are filled up."""
+    seen: set[int] = set()
+
+    def spy(x: Tensor, multiple: int) -> Tensor:
+        rows = filled(x, multiple)
+        seen.add(len(rows))
+        return rows
+
+    monkeypatch.setattr(packed, "filled", spy)
+    weight, rows = nn.Parameter(torch.randn(19, 8)), torch.randn(64, 8)
+    whole = run(rows, weight, None)
+    for count in range(1, 65):
+        torch.testing.assert_close(run(rows[:count], weight, None), whole[:count], atol=1e-6, rtol=1e-6)
+    assert seen == {1, 2, 3, 4, 16, 32, 48, 64}
 
 
 def test_a_change_of_the_weight_is_seen() -> None:

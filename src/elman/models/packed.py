@@ -21,7 +21,11 @@ from elman import kernels
 from elman.cells import State
 from elman.errors import ConfigError
 from elman.models.encoder_decoder import Step
+from elman.models.filled import filled, unfilled
 from elman.streaming import Weights
+
+FEW, ROWS = 4, 16
+"""More rows than a FEW are filled up to a multiple of ROWS, for few shapes."""
 
 TYPES: dict[Weights, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -82,7 +86,8 @@ class _PackedProducts(TorchFunctionMode):
         kind = self._kind
         product = torch.ops.mkldnn._linear_pointwise  # the operator of torch.compile's own CPU code
         given = None if bias is None else bias.to(kind)
-        return product(x.to(kind), _pack(weight, kind), given, "none", [], "").to(x.dtype)
+        rows = filled(x.to(kind), ROWS if x.shape[:-1].numel() > FEW else 1)
+        return unfilled(product(rows, _pack(weight, kind), given, "none", [], ""), x).to(x.dtype)
 
 
 def _pack(weight: Tensor, kind: torch.dtype) -> Tensor:

@@ -33,6 +33,7 @@ from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
 from elman.models.packed import with_packed
 from elman.models.pointer import PointerHead
 from elman.models.recurrent_encoder import RecurrentEncoder, computed_in, named_cell
+from elman.models.rounded import rounded_linear
 from elman.models.scheduled import ScheduledCell
 from elman.models.writing import Writing, native_steps
 from elman.padded import Padded, length_mask
@@ -382,8 +383,7 @@ class Seq2Seq(EncoderDecoder):
         weight, bias = self.head.weight, self.head.bias
         if self.compute is None or not self.training:
             return linear(rows, weight, bias)
-        # torch multiplies bfloat16 twice as fast as float32 where the processor can, with sums in float32.
-        return linear(rows.to(self.compute), weight.to(self.compute), bias.to(self.compute))
+        return rounded_linear(rows, weight, bias)
 
     def _drop(self, x: Tensor, place: int) -> Tensor:
         """Dropout of (P, H) or (T, N, H), at the steps that are its first axis."""

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding
 
 from elman import counter
 from elman.errors import ConfigError, ShapeError
 from elman.models.encoder_decoder import EncoderDecoder, Step, Taught
 from elman.models.packed import with_packed
+from elman.models.rounded import RoundedLinear
 from elman.models.transformer_layers import DecoderLayer, Drop, EncoderLayer, sinusoids
 from elman.padded import Padded, length_mask
 from elman.streaming import Weights
@@ -101,10 +102,10 @@ class Transformer(EncoderDecoder):
             self.source_embedding = self.target_embedding if shared else _embedding(source, size)
         self.reader = nn.Linear(features, size) if features else None
         wide = 4 * size if inner is None else inner
-        self.encoder = nn.ModuleList(EncoderLayer(size, heads, wide) for _ in range(layers))
-        self.decoder = nn.ModuleList(DecoderLayer(size, heads, wide) for _ in range(above))
+        self.encoder = nn.ModuleList(EncoderLayer(size, heads, wide, compute) for _ in range(layers))
+        self.decoder = nn.ModuleList(DecoderLayer(size, heads, wide, compute) for _ in range(above))
         self.encoder_norm, self.decoder_norm = nn.LayerNorm(size), nn.LayerNorm(size)
-        self.head = nn.Linear(size, target)
+        self.head = RoundedLinear(size, target, compute)
         nn.init.zeros_(self.head.bias)
         if tied:
             self.head.weight = self.target_embedding.weight
@@ -120,11 +121,10 @@ class Transformer(EncoderDecoder):
     def encode(self, source: Padded) -> Encoded:
         """Reads the sources, ids (S, N) or features (S, N, F); ShapeError where they are of another kind."""
         bias = _bias(source.lengths, len(source.data), self.table.dtype)
-        with self._computing():
-            x = self._dropped(0)(self._embedded_source(source), 0)
-            for place, layer in enumerate(self.encoder):
-                x = layer(x, bias, self._dropped(1 + place))
-            return Encoded(self.encoder_norm(x), source.lengths)
+        x = self._dropped(0)(self._embedded_source(source), 0)
+        for place, layer in enumerate(self.encoder):
+            x = layer(x, bias, self._dropped(1 + place))
+        return Encoded(self.encoder_norm(x), source.lengths)
 
     def forward(self, source: Padded, inputs: Tensor, lengths: Tensor) -> Taught:
         encoded = self.encode(source)
@@ -132,13 +132,12 @@ class Transformer(EncoderDecoder):
         mask = length_mask(lengths, len(inputs))
         places = mask.flatten().nonzero()[:, 0]
         ids = torch.where(mask, inputs, 0).t()
-        with self._computing():
-            first = 1 + len(self.encoder)
-            x = self._dropped(first)(self._placed(self._symbols(ids, self.target_embedding)), 0)
-            for place, layer in enumerate(self.decoder, first + 1):
-                x = layer(x, encoded.memory, bias, self._dropped(place))
-            rows = x.transpose(0, 1).flatten(0, 1).index_select(0, places)
-            return Taught(self._logits(rows).to(self.table.dtype))
+        first = 1 + len(self.encoder)
+        x = self._dropped(first)(self._placed(self._symbols(ids, self.target_embedding)), 0)
+        for place, layer in enumerate(self.decoder, first + 1):
+            x = layer(x, encoded.memory, bias, self._dropped(place))
+        rows = x.transpose(0, 1).flatten(0, 1).index_select(0, places)
+        return Taught(self._logits(rows))
 
     def start(self, encoded: Encoded, weights: Weights = "float32") -> tuple[Step, Decoding]:
         memory, lengths = encoded
@@ -203,12 +202,7 @@ class Transformer(EncoderDecoder):
         return self.table[:count]
 
     def _logits(self, rows: Tensor) -> Tensor:
-        return linear(self.decoder_norm(rows), self.head.weight, self.head.bias)
-
-    def _computing(self) -> torch.autocast:
-        """Products of numbers rounded to `compute`, in training."""
-        rounds = self.compute is not None and self.training
-        return torch.autocast(self.table.device.type, self.compute or torch.bfloat16, enabled=rounds)
+        return self.head(self.decoder_norm(rows))
 
     def _dropped(self, layer: int) -> Drop:
         """Dropout in a layer, each of its places with a key of its own."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from elman.errors import ConfigError
+from elman.models.rounded import RoundedLinear
 
 Drop = Callable[[Tensor, int], Tensor]
 """x, the number of a place in the layer -> x with dropout there."""
@@ -27,11 +28,11 @@ Drop = Callable[[Tensor, int], Tensor]
 class SelfAttention(nn.Module):
     """Every place looks at the places of its own sequence."""
 
-    def __init__(self, size: int, heads: int) -> None:
+    def __init__(self, size: int, heads: int, compute: torch.dtype | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.joined = _linear(size, 3 * size, parts=3)
-        self.output = _linear(size, size)
+        self.joined = _linear(size, 3 * size, compute, parts=3)
+        self.output = _linear(size, size, compute)
 
     def forward(self, x: Tensor, bias: Tensor | None = None, causal: bool = False) -> Tensor:
         """(N, T, E) -> (N, T, E); causal: to itself and before alone."""
@@ -49,12 +50,12 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Every place looks at a memory, whose keys and values are made once."""
 
-    def __init__(self, size: int, heads: int) -> None:
+    def __init__(self, size: int, heads: int, compute: torch.dtype | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.query = _linear(size, size)
-        self.memory = _linear(size, 2 * size, parts=2)
-        self.output = _linear(size, size)
+        self.query = _linear(size, size, compute)
+        self.memory = _linear(size, 2 * size, compute, parts=2)
+        self.output = _linear(size, size, compute)
 
     def bind(self, memory: Tensor) -> Tensor:
         """(N, S, E) -> keys and values (N, 2, h, S, d)."""
@@ -74,11 +75,11 @@ class CrossAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    def __init__(self, size: int, heads: int, inner: int) -> None:
+    def __init__(self, size: int, heads: int, inner: int, compute: torch.dtype | None = None) -> None:
         super().__init__()
         self.self_norm, self.inner_norm = nn.LayerNorm(size), nn.LayerNorm(size)
-        self.attention = SelfAttention(size, heads)
-        self.inner, self.outer = _linear(size, inner), _linear(inner, size)
+        self.attention = SelfAttention(size, heads, compute)
+        self.inner, self.outer = _linear(size, inner, compute), _linear(inner, size, compute)
 
     def forward(self, x: Tensor, bias: Tensor | None, drop: Drop) -> Tensor:
         x = x + drop(self.attention(self.self_norm(x), bias), 0)
@@ -87,11 +88,12 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    def __init__(self, size: int, heads: int, inner: int) -> None:
+    def __init__(self, size: int, heads: int, inner: int, compute: torch.dtype | None = None) -> None:
         super().__init__()
         self.self_norm, self.cross_norm, self.inner_norm = (nn.LayerNorm(size) for _ in range(3))
-        self.attention, self.cross = SelfAttention(size, heads), CrossAttention(size, heads)
-        self.inner, self.outer = _linear(size, inner), _linear(inner, size)
+        self.attention = SelfAttention(size, heads, compute)
+        self.cross = CrossAttention(size, heads, compute)
+        self.inner, self.outer = _linear(size, inner, compute), _linear(inner, size, compute)
 
     def forward(self, x: Tensor, memory: Tensor, bias: Tensor | None, drop: Drop) -> Tensor:
         x = x + drop(self.attention(self.self_norm(x), causal=True), 0)
@@ -124,9 +126,9 @@ def sinusoids(count: int, size: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)
 
 
-def _linear(given: int, made: int, parts: int = 1) -> nn.Linear:
+def _linear(given: int, made: int, compute: torch.dtype | None = None, parts: int = 1) -> RoundedLinear:
     """A linear map with the weights of Glorot and Bengio 2010, each of its `parts` by itself; bias zero."""
-    layer = nn.Linear(given, made)
+    layer = RoundedLinear(given, made, compute)
     for part in layer.weight.detach().chunk(parts):
         nn.init.xavier_uniform_(part)
     nn.init.zeros_(layer.bias)
@@ -135,18 +137,16 @@ def _linear(given: int, made: int, parts: int = 1) -> nn.Linear:
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
     """(N, h, T, d), twice (N, h, S, d) -> (N, h, T, d)."""
-    if q.dtype != torch.bfloat16:
-        return scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)
-    # For short sequences of bfloat16 torch's own takes six times as long, most of it backward.
-    if causal:
-        bias = torch.full(2 * q.shape[2:3], -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-    return _weights(q, k, bias).to(v.dtype) @ v
+    if q.dtype == torch.bfloat16:
+        # Of bfloat16 these products are no faster, and oneDNN would keep a kernel for each shape.
+        q, k, v = q.float(), k.float(), v.float()
+    return scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal)
 
 
 def _weights(q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias): (N, h, T, S)."""
     scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
-    return (scores if bias is None else scores + bias.to(scores.dtype)).softmax(-1)
+    return (scores if bias is None else scores + bias).softmax(-1)
 
 
 def _split(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
