@@ -53,7 +53,11 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 ATTENTIONS: dict[str, dict[str, Any]] = {
     "soft": {"model.attention": "additive", "model.attention_options": {"size": 64}},
-    "hard": {"model.attention": "hard", "model.attention_options": {"size": 64, "expected": 0.5}},
+    "hard": {
+        "model.attention": "hard",
+        "model.attention_options": {"size": 64, "expected": 0.5},
+        "train.drawn_from": 2500,
+    },
     "none": {"model.attention": None},
 }
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from elman import counter
 from elman.attention import HardAttention
-from elman.attention.hard import UNDRAWN, reinforce
+from elman.attention.hard import UNDRAWN, let_draw, reinforce
 
 STEPS, PLACES, SIZE = 2, 3, 2
 ONE = torch.tensor([STEPS])
@@ -208,6 +208,9 @@ def test_a_part_of_the_elements_sees_the_expectation_in_training() -> None:
     assert abs(float(wholes[0].float().mean()) - 0.3) < 4 * math.sqrt(0.3 * 0.7 / 4000)
     attention.reseed(1)
     assert not torch.equal(attention(query, bound, attention.start(bound, 4000)).choice == UNDRAWN, wholes[0])
+    let_draw(attention, False)
+    assert bool((attention(query, bound, attention.start(bound, 4000)).choice == UNDRAWN).all())
+    let_draw(attention, True)
     used = attention.eval()(query, bound, attention.start(bound, 4000))
     assert torch.equal(used.choice, used.weights.argmax(1))
 

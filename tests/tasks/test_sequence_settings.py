@@ -150,6 +150,26 @@ def test_the_moving_baseline_of_hard_attention_moves(tmp_path: Path) -> None:
     assert float(weights["attention_loss.baseline"]) > 0.05 - math.log(symbols)
 
 
+def test_hard_attention_sees_expectations_before_it_draws(tmp_path: Path) -> None:
+    """Up to `train.drawn_from` it learns as its scores would as soft attention; then it differs."""
+    soft = {"train.precision": "float32", "model.dropout": 0.0, "train.entropy": 0.0}
+    hard = {**soft, "model.attention": "hard", "train.drawn_from": 3}
+    tasks = begun(tmp_path, soft), begun(tmp_path, hard)
+    models = [built(task) for task in tasks]
+    weights = {
+        name.replace("attention.", "attention.content."): w for name, w in models[0].state_dict().items()
+    }
+    models[1].load_state_dict({**models[1].state_dict(), **weights})
+    same = []
+    for update in (0, 2, 3, 9):
+        a, b = (
+            float(task.examples().outcome(model, update, None).objective.detach())
+            for task, model in zip(tasks, models, strict=True)
+        )
+        same.append(a == pytest.approx(b, abs=1e-5))
+    assert same == [True, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

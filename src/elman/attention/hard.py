@@ -16,7 +16,7 @@ Shapes: T time, N elements, S places; weights (T, N, S), choices (T, N), rewards
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from elman import counter
 from elman.attention.base import Attended, Attention, Memory, Past
@@ -33,7 +33,7 @@ class HardAttention(Attention):
 
     The past counts steps, (N, 1). In training `choice` is the place that was drawn, at evaluation the one
     with the largest weight. expected: the probability with which an element sees the expectation at all of
-    its steps in training; its choices are UNDRAWN.
+    its steps in training; its choices are UNDRAWN. So does every element while `drawing` is False.
     """
 
     draws = True
@@ -52,6 +52,7 @@ class HardAttention(Attention):
         if not 0 <= expected <= 1:
             raise ConfigError(f"HardAttention: expected is a probability from 0 to 1, got {expected}")
         self.expected = expected
+        self.drawing = True
         self.content = content_attention(score, query_size, memory_size, size)
         self.reseed(seed)
 
@@ -79,11 +80,19 @@ class HardAttention(Attention):
         choice = self.choose(weights, past[:, 0].long())
         elements = torch.arange(len(choice), device=choice.device)
         context = memory.values[elements, choice]
-        if self.training and self.expected:
-            whole = counter.uniform(self._whole_key, elements, torch.zeros_like(elements)) < self.expected
+        if self.training and (self.expected or not self.drawing):
+            level = self.expected if self.drawing else 1.0
+            whole = counter.uniform(self._whole_key, elements, torch.zeros_like(elements)) < level
             context = torch.where(whole[:, None], mean, context)
             choice = torch.where(whole, UNDRAWN, choice)
         return Attended(context, weights, past + 1, choice)
+
+
+def let_draw(model: nn.Module, drawing: bool) -> None:
+    """Whether the hard attention of a model, where it has one, draws places while it learns."""
+    for part in model.modules():
+        if isinstance(part, HardAttention):
+            part.drawing = drawing
 
 
 def reinforce(

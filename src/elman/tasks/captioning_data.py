@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from elman import counter
+from elman.attention.hard import let_draw
 from elman.cells import State
 from elman.data.augmentation import Augmentation
 from elman.data.captions import Caption, Described, Paired, pair, read_captions, read_names
@@ -254,6 +255,7 @@ class CaptionExamples(Examples):
         assert isinstance(model, Captioner)
         key = counter.child(self._config.train.seed, update)
         model.reseed(key)
+        let_draw(model, update >= self._config.train.drawn_from)
         view, taught, names = self.batch(update, key)
         logits, penalty = model(view, taught.inputs, taught.lengths)
         objective, rate = sequence_loss(logits, taught.targets, self._config.train.label_smoothing)

@@ -122,6 +122,9 @@ class CaptionTrainSettings(TrainSettings):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="part of a target given to all symbols alike")
     entropy: float = Field(0.01, ge=0, description="attention hard: weight of the entropy of where it looks")
     baseline: float = Field(0.9, ge=0, lt=1, description="attention hard: part of the moving average kept")
+    drawn_from: int = Field(
+        0, ge=0, description="attention hard: the update from which on places are drawn; expectations before"
+    )
 
 
 class CaptioningConfig(Settings):

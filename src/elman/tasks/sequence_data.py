@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from elman import counter
+from elman.attention.hard import let_draw
 from elman.cells import State
 from elman.data.buckets import Buckets
 from elman.metrics.language import Rate
@@ -182,6 +183,7 @@ class SequenceExamples(Examples):
         rows = self.buckets.read(update).tolist()
         model.reseed(counter.child(self._seed, update))
         self._teach(model, update)
+        let_draw(model, update >= self._train.drawn_from)
         taught = teaching([self.data.targets[row] for row in rows], *self._ends)
         source = self._collate([self.data.sources[row] for row in rows])
         logits, penalty = model(source, taught.inputs, taught.lengths)

@@ -101,6 +101,9 @@ class SequenceTrainSettings(TrainSettings):
     teaching_least: float = Field(0.0, ge=0, le=1, description="and what it does not fall below")
     entropy: float = Field(0.01, ge=0, description="attention hard: weight of the entropy of where it looks")
     baseline: float = Field(0.9, ge=0, lt=1, description="attention hard: part of the moving average kept")
+    drawn_from: int = Field(
+        0, ge=0, description="attention hard: the update from which on places are drawn; expectations before"
+    )
 
 
 class SearchSettings(Settings):
