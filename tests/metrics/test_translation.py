@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elman.errors import ConfigError, ShapeError
-from elman.metrics.translation import bleu, bleu_by_length, chrf, sacrebleu
+from elman.metrics.translation import bleu, bleu_by_length, bleu_interval, chrf, sacrebleu
 
 pytest.importorskip("sacrebleu", reason="needs elman[translation]")
 
@@ -68,4 +68,5 @@ def test_bleu_by_length_is_the_bleu_of_each_bin() -> None:
         assert point.score == pytest.approx(wanted, abs=1e-9)
         assert point.low <= point.score <= point.high
     whole = bleu_by_length(REFERENCES, HYPOTHESES, lengths, [1, 9])[0]
+    assert bleu_interval(REFERENCES, HYPOTHESES) == pytest.approx((whole.low, whole.high))
     assert whole.score == pytest.approx(bleu(REFERENCES, HYPOTHESES).value, abs=1e-9)

@@ -95,8 +95,10 @@ def _interval(
     rows: np.ndarray, score: Callable[[np.ndarray], float], samples: int, confidence: float, seed: int
 ) -> tuple[float, float]:
     count = len(rows)
-    # In float64: count * uniform of 24 bits is below count, and each row as likely as the grid allows.
-    drawn = counter.uniform(seed, torch.arange(samples)[:, None], torch.arange(count)).double().numpy()
-    scores = [float(score(rows[(part * count).astype(np.int64)].sum(0))) for part in drawn]
+    scores = []
+    for sample in torch.arange(samples):  # one by one: all together are as large as a corpus a thousand times
+        # In float64: count * uniform of 24 bits is below count, and each row as likely as the grid allows.
+        drawn = counter.uniform(seed, sample, torch.arange(count)).double().numpy()
+        scores.append(float(score(rows[(drawn * count).astype(np.int64)].sum(0))))
     low, high = np.quantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

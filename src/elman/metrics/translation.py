@@ -60,6 +60,14 @@ def bleu_by_length(
     return score_by_length(lengths, statistics, score, bounds)
 
 
+def bleu_interval(
+    references: Sequence[str], hypotheses: Sequence[str], lowercase: bool = False
+) -> tuple[float, float]:
+    """Between what and what BLEU lies in 95 % of corpora drawn from these sentences (score_by_length)."""
+    (whole,) = bleu_by_length(references, hypotheses, [0] * len(references), [0, 1], lowercase)
+    return whole.low, whole.high
+
+
 def chrf(references: Sequence[str], hypotheses: Sequence[str], lowercase: bool = False) -> Score:
     """Of a whole corpus; lowercase: case is not looked at."""
     return _score(sacrebleu().metrics.CHRF(lowercase=lowercase), references, hypotheses)

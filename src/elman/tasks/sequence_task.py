@@ -16,7 +16,7 @@ from elman.cells import Cell
 from elman.data.sequence_codec import SequenceCodec
 from elman.errors import ConfigError, DataError
 from elman.metrics.language import Rate
-from elman.metrics.translation import bleu, chrf, sacrebleu
+from elman.metrics.translation import bleu, bleu_interval, chrf, sacrebleu
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.streaming import Precision
 from elman.tasks import sequence_memory
@@ -128,12 +128,13 @@ class SequenceTask(Task):
         sacrebleu()
 
     def measure(self, references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Any]:
-        """BLEU and chrF with their signatures."""
+        """BLEU, with the ends of its interval of 95 %, and chrF, with their signatures."""
         found: dict[str, Any] = {}
         for name, metric in (("bleu", bleu), ("chrf", chrf)):
             score = metric(references, hypotheses, self.target.lowercase)
             found |= {name: score.value, f"{name}_signature": score.signature}
-        return found
+        low, high = bleu_interval(references, hypotheses, self.target.lowercase)
+        return {**found, "bleu_low": low, "bleu_high": high}
 
     def rate(self, model: EncoderDecoder, data: SequenceData, progress: Callable[[float], None]) -> Rate:
         """-ln p of the targets with their ends."""
