@@ -50,6 +50,16 @@ def test_a_line_in_a_line_out_until_the_end_of_input(talk: Talk, run: Path) -> N
     assert said.splitlines() == [first, second], "empty lines are not answered, and the first turns count"
 
 
+def test_weights_may_be_rounded(talk: Talk, run: Path) -> None:
+    status, said, _ = talk("The hat ?\n", run, "--weights", "bfloat16")
+    assert (status, said) == (0, f"{load(run, weights='bfloat16').predict(['The hat ?'])[0]['text']}\n")
+    status, _, complaints = talk("The hat ?\n", run, "--weights", "int8")
+    assert (status, complaints) == (
+        2,
+        "elman: weights: dialogue searches with float32 or bfloat16, got int8\n",
+    )
+
+
 def test_reset_forgets_and_quit_leaves(talk: Talk, run: Path) -> None:
     line = "The dog ?\n"
     once = talk(line, run, "--temperature", 1.5, "--seed", 3)[1]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from elman.cli.common import CheckpointName, OwnCell, RunFolder, errors, own_cell, say
+from elman.cli.common import CheckpointName, OwnCell, RunFolder, WeightsPrecision, errors, own_cell, say
 from elman.cli.reranking import (
     Candidates,
     LanguageRun,
@@ -39,13 +39,14 @@ def chat_command(
     candidates: Candidates = None,
     checkpoint: CheckpointName = "best",
     cell: OwnCell = None,
+    weights: WeightsPrecision = "float32",
 ) -> None:
     """Talk with a dialogue or language model: a line in, a line out; the model keeps what was said.
 
     Commands: /reset forgets, /temperature X and /seed N change how answers are drawn, /quit leaves, as does
     the end of input.
     """
-    model = load(run, checkpoint, own_cell(cell))
+    model = load(run, checkpoint, own_cell(cell), weights=weights)
     Reranking(reverse, reverse_weight, language, language_weight, candidates).set(model)
     chat = open_chat(model, ChatSettings(temperature, top_k, top_p, seed))
     asked = sys.stdin.isatty()
