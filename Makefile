@@ -38,7 +38,7 @@ test: $(STAMP) ## run the tests
 # A second environment that borrows the first one's packages: only the native module is another.
 WATCHED := .venv-sanitize
 SANITIZED_TESTS ?= tests/test_native_path.py tests/test_native_bfloat16.py tests/test_native_attend.py tests/test_tokens.py tests/test_counter.py \
-	tests/lattice tests/search tests/streaming
+	tests/models/test_symbol_loss.py tests/lattice tests/search tests/streaming
 $(WATCHED)/.installed: $(STAMP)
 	$(PYTHON) -m venv $(WATCHED)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \

@@ -9,6 +9,7 @@
 
 void bind_ctc(nanobind::module_& module);
 void bind_dropout(nanobind::module_& module);
+void bind_loss(nanobind::module_& module);
 void bind_chain(nanobind::module_& module);
 void bind_scan(nanobind::module_& module);
 void bind_beam(nanobind::module_& module);

@@ -52,6 +52,7 @@ NB_MODULE(_native, module) {
 
     bind_ctc(module);
     bind_dropout(module);
+    bind_loss(module);
     bind_scan(module);
     bind_beam(module);
     bind_ngram(module);  // after the beam, whose NgramModel it is one of

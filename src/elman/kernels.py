@@ -29,7 +29,7 @@ VARIABLE = "ELMAN_KERNELS"
 INSTRUCTIONS = "ELMAN_INSTRUCTIONS"
 MODES: tuple[Mode, ...] = ("auto", "native", "torch", "reference")
 
-FAMILIES = ("scan", "scan_bf16", "stream", "dropout", "ctc", "chain", "search")
+FAMILIES = ("scan", "scan_bf16", "stream", "dropout", "loss", "ctc", "chain", "search")
 """Kernels that have a version for each instruction set."""
 
 POOLED = 1 << 16

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from elman import counter
 from elman.attention.hard import let_draw
@@ -24,11 +23,9 @@ from elman.metrics.language import Rate
 from elman.models import scheduled
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.seq2seq import Seq2Seq
+from elman.models.symbol_loss import symbol_loss
 from elman.padded import Padded
 from elman.tasks.base import Examples, Outcome
-
-BLOCK = 64
-"""Places whose loss is computed at a time: their logits stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -104,45 +101,8 @@ def teaching(targets: Sequence[Tensor], begin: int, end: int) -> Teaching:
 
 def sequence_loss(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Rate]:
     """The objective per symbol without a penalty, and the rate without smoothing."""
-    objective, total = _SmoothedLoss.apply(logits, targets, smoothing)
+    objective, total = symbol_loss(logits, targets, smoothing)
     return objective, Rate(float(total), len(targets))
-
-
-class _SmoothedLoss(torch.autograd.Function):
-    """The loss and its gradient in one pass over the logits, block by block.
-
-    With Z = sum_k exp(z_k): d objective / d z_k = (exp(z_k) / Z - (1 - e) [k = y] - e / V) / P.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-        places, symbols = logits.shape
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        total = torch.zeros((), dtype=torch.float64, device=logits.device)
-        spread = total.clone()
-        for start in range(0, places, BLOCK):
-            rows = slice(start, start + BLOCK)
-            block, wanted = logits[rows].float(), targets[rows, None]
-            log_z = block.logsumexp(1, keepdim=True)
-            total += (log_z - block.gather(1, wanted)).sum(dtype=torch.float64)
-            if smoothing:
-                spread += (log_z[:, 0] - block.mean(1)).sum(dtype=torch.float64)
-            if gradient is not None:
-                p = (block - log_z).exp_()
-                p -= smoothing / symbols
-                p.scatter_add_(1, wanted, torch.full_like(log_z, smoothing - 1))
-                gradient[rows] = p.div_(places)
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(total)
-        objective = (1 - smoothing) * total + smoothing * spread
-        return (objective / max(places, 1)).to(torch.float32), total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore[bad-override]
-        (gradient,) = ctx.saved_tensors
-        return gradient * grad_outputs[0], None, None
 
 
 @final
