@@ -18,8 +18,8 @@ from torch.autograd.function import once_differentiable
 from elman import kernels
 from elman.errors import ShapeError
 
-BLOCK = 64
-"""Places that torch computes at a time: their logits stay in the cache."""
+BLOCK = 1 << 19
+"""Logits that torch computes at a time: they stay in the cache."""
 
 SMALL = 1 << 15
 """Logits up to which one thread is enough."""
@@ -28,7 +28,9 @@ TYPES = (torch.float32, torch.bfloat16)
 
 
 def symbol_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-    """The objective, () float32, and the sum of -ln p(y), () float64, unsmoothed and without a gradient.
+    """The objective, (), and the sum of -ln p(y), () float64, unsmoothed and without a gradient.
+
+    The objective is of the logits' type, of float32 where that is bfloat16. Second derivatives are not given.
 
     Raises ShapeError for shapes that do not fit and targets that are no symbols.
     """
@@ -54,7 +56,8 @@ class _SymbolLoss(torch.autograd.Function):
         total = nats.sum()
         ctx.mark_non_differentiable(total)
         objective = (1 - smoothing) * total + (smoothing * spread.sum() if smoothing else 0)
-        return (objective / max(len(targets), 1)).to(torch.float32), total
+        kind = torch.float32 if logits.dtype == torch.bfloat16 else logits.dtype
+        return (objective / max(len(targets), 1)).to(kind), total
 
     @staticmethod
     @once_differentiable
@@ -96,8 +99,9 @@ def _blocks(
     """As `_native`."""
     places, symbols = logits.shape
     nats, spread = torch.zeros(2, places, dtype=torch.float64, device=logits.device)
-    for start in range(0, places, BLOCK):
-        rows = slice(start, start + BLOCK)
+    count = max(1, BLOCK // symbols)
+    for start in range(0, places, count):
+        rows = slice(start, start + count)
         block, wanted = logits[rows], targets[rows, None]
         block = block if block.dtype == torch.float64 else block.float()
         log_z = block.logsumexp(1, keepdim=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from elman.cells import State
 from elman.data.readers import IGNORE
 from elman.data.text import Corpus
 from elman.metrics.language import Rate
 from elman.models.language_model import LanguageModel
+from elman.models.symbol_loss import symbol_loss
 from elman.streaming import Streamer
 
 EVALUATE_STREAMS = 64
@@ -37,11 +37,13 @@ def span(
 
 
 def language_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Rate]:
-    """-sum ln p(target) over the targets that are not IGNORE, as a tensor and as a rate."""
-    loss = functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum"
-    )
-    return loss, Rate(float(loss.detach()), int((targets != IGNORE).sum()))
+    """The mean of -ln p(target) over the targets that are not IGNORE, as a tensor, and as a rate."""
+    rows, wanted = logits.flatten(0, 1), targets.flatten()
+    counted = wanted != IGNORE
+    if not bool(counted.all()):
+        rows, wanted = rows[counted], wanted[counted]
+    loss, total = symbol_loss(rows, wanted)
+    return loss, Rate(float(total), len(wanted))
 
 
 def evaluate_windows(

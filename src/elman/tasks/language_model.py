@@ -325,7 +325,7 @@ class LanguageExamples(Examples):
         loss, rate = language_loss(logits[window.history :], window.targets[window.history :])
         place = f"update {update}, text positions {', '.join(str(int(p)) for p in window.positions[:8])}"
         more = len(window.positions) - 8
-        objective = loss if self._sum else loss / max(rate.symbols, 1)
+        objective = loss * rate.symbols if self._sum else loss
         return Outcome(
             objective, rate, detach(carried), place + (f" and {more} more streams" if more > 0 else "")
         )
