@@ -180,3 +180,20 @@ def test_a_source_is_drawn_with_what_was_written(command: Talk, run: Path, tmp_p
     picture = (tmp_path / "alignment.svg").read_text("utf-8")
     assert ">hat</text>" in picture
     assert ">‖</text>" in picture
+
+
+def test_bytes_from_a_pipe_are_read_as_those_of_files_are(
+    monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str, str]], run: Path
+) -> None:
+    """A byte order mark is no part of the first line, and what is not UTF-8 is one line of complaint."""
+
+    def piped(content: bytes) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8"))
+        return command("chat", run)
+
+    plain = piped(b"The hat ?\n")
+    assert (plain[0], plain[2]) == (0, "")
+    assert piped(b"\xef\xbb\xbfThe hat ?\r\n") == plain
+    status, said, complaints = piped(b"The hat ?\nf\xfcnf\n")
+    assert (status, said, complaints.count("\n")) == (2, plain[1], 1)
+    assert "bytes that are not UTF-8" in complaints

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import elman
+from elman.cli.common import say, say_table
+from elman.errors import DataError
 from elman.tasks import TASKS
 from elman.tasks.config import settings_table
 from elman.tasks.language_predictor import LanguagePredictor
@@ -274,3 +276,16 @@ def test_a_reader_that_leaves_is_no_error(trained: Path) -> None:
     done = subprocess.run(program, shell=True, capture_output=True, text=True, check=True)
     assert len(done.stdout) == 20
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_standard_output_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(DataError, match="standard output: cannot be written: No space left on device"):
+            say("a result")
+        say("and nothing is tried again at the end")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(DataError, match="No space left"):
+            say_table(["a", "table"], [(1, 2)])

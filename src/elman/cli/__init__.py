@@ -6,12 +6,12 @@ resumable; 2: something the user can mend, said in one line; 130 and 143: stoppe
 saved.
 """
 
-import os
 import sys
 
 import typer
 
 from elman.cli import catalog, chat, ctc, doctor, ngram, plot, predict, score, show, training, use
+from elman.cli.common import drop_output
 from elman.errors import ElmanError
 
 app = typer.Typer(
@@ -45,5 +45,5 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         # The reader of our output has gone (elman generate ... | head): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(141)

@@ -2,12 +2,22 @@
 
 import importlib
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from elman.cli.common import CheckpointName, OwnCell, RunFolder, WeightsPrecision, errors, own_cell, say
+from elman.cli.common import (
+    CheckpointName,
+    OwnCell,
+    RunFolder,
+    WeightsPrecision,
+    errors,
+    input_lines,
+    own_cell,
+    say,
+)
 from elman.cli.reranking import (
     Candidates,
     LanguageRun,
@@ -55,7 +65,7 @@ def chat_command(
         importlib.import_module("readline")
         errors.print(COMMANDS, markup=False)
     try:
-        while (line := _line(asked)) is not None:
+        for line in _typed() if asked else input_lines():
             if not _answered(chat, line, asked):
                 return
     except KeyboardInterrupt:
@@ -63,16 +73,14 @@ def chat_command(
         raise typer.Exit(130) from None
 
 
-def _line(asked: bool) -> str | None:
-    """The next line without its end; None at the end of input."""
-    if asked:
+def _typed() -> Iterator[str]:
+    """What is typed at the prompt, line by line."""
+    while True:
         try:
-            return input(PROMPT)
+            yield input(PROMPT)
         except EOFError:
             say()
-            return None
-    line = sys.stdin.readline()
-    return line.rstrip("\r\n") if line else None
+            return
 
 
 def _answered(chat: Chat, line: str, asked: bool) -> bool:

@@ -2,8 +2,9 @@
 
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from elman.cells import Cell
-from elman.errors import ConfigError
+from elman.errors import ConfigError, DataError
 from elman.streaming import Precision
 
 errors = Console(stderr=True, highlight=False)
@@ -34,9 +35,33 @@ OwnCell = Annotated[
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """Writes a result to standard output at once, as it is."""
-    sys.stdout.write(text + end)
-    sys.stdout.flush()
+    """Writes a result to standard output at once, as it is; DataError where that is full or gone bad."""
+    try:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_output()  # what could not be written would be tried again at the end
+        raise DataError(
+            f"standard output: cannot be written: {error.strerror or error}; make room, or write elsewhere"
+        ) from error
+
+
+def drop_output() -> None:
+    """Lets nothing more come out of standard output: nobody can have it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def input_lines() -> Iterator[str]:
+    """The lines of standard input as they come, without a byte order mark before the first.
+
+    Bytes that are not UTF-8 are left to whoever encodes them, who can name the line.
+    """
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+    for row, line in enumerate(sys.stdin):
+        yield (line if row else line.removeprefix("\ufeff")).rstrip("\n").removesuffix("\r")
 
 
 def say_json(content: Any) -> None:
@@ -61,7 +86,9 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str 
     for row in rows:
         table.add_row(*[figure(value) for value in row])
     console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
-    console.print(table)
+    with console.capture() as shown:
+        console.print(table)
+    say(shown.get(), end="")
 
 
 def figure(value: Any) -> str:

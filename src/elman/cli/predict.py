@@ -3,7 +3,7 @@
 import itertools
 import json as as_json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from elman.cli.common import (
     OwnCell,
     RunFolder,
     WeightsPrecision,
+    input_lines,
     own_cell,
     say,
     say_json,
@@ -108,7 +109,7 @@ def predict_command(
     given = {name: value for name, value in options.items() if value is not None}
     model = load(run, checkpoint, own_cell(cell), weights=weights)
     Reranking(reverse, reverse_weight, language, language_weight, candidates).set(model)
-    rows = iter(inputs) if inputs else _lines()
+    rows = iter(inputs) if inputs else input_lines()
     first = next(rows, None)
     if first is None:
         raise DataError("predict: expected at least one INPUT, as an argument or a line of standard input")
@@ -118,17 +119,10 @@ def predict_command(
     elif given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ConfigError(
-            f"{names}: for models that write a text, and {run} is of another kind; leave it out"
+            f"{names}: for runs of translation and dialogue, and {run} is of another task; leave it out"
         )
     else:
         _tell(model, list(rows), best, json)
-
-
-def _lines() -> Iterator[str]:
-    """The lines of standard input as they come; bytes that are not UTF-8 are left to whoever encodes them."""
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
-    return (line.rstrip("\n").removesuffix("\r") for line in sys.stdin)
 
 
 def _tell(model: Predictor, inputs: list[str], best: int | None, json: bool) -> None:

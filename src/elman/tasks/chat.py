@@ -110,5 +110,5 @@ def open_chat(model: Predictor, settings: ChatSettings | None = None) -> Chat:
     if isinstance(model, LanguagePredictor):
         return LanguageChat(model, settings)
     raise ConfigError(
-        f"chat: expected a run of dialogue or language-model, got a {type(model).__name__}; use elman predict"
+        "chat: expected a run of the task dialogue or language-model; elman predict serves runs of others"
     )
