@@ -132,6 +132,12 @@ def test_what_cannot_be_drawn_is_refused(arguments: dict[str, Any], told: str) -
         alignment(**arguments)
 
 
+def test_letters_that_were_cut_in_bytes_are_letters_again() -> None:
+    """As a codec of subwords shows them; bytes that make no letter stay as they are."""
+    pieces = ["▁\\xe4\\xbd", "\\xa0", "a", "▁\\xf0\\x9f", "▁b"]
+    assert join_pieces(np.ones((1, 5)), pieces, ["▁x"])[1] == ["你a", "\\xf0\\x9f", "b"]
+
+
 def test_pieces_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ShapeError, match="target: expected 5 pieces"):
         join_pieces(WEIGHTS, SOURCE, SOURCE)

@@ -122,6 +122,13 @@ def test_wrong_records_are_named(records: list[dict[str, Any]], told: str) -> No
 def test_a_validation_without_data_is_left_out(picture: Callable) -> None:
     texts = picture(learning_curve([train(1), {"kind": "valid", "update": 1, "seconds": 0.5}])).texts
     assert "training, smoothed" in texts
+    assert not any(text.startswith("validation") for text in texts)
+
+
+def test_a_validation_of_one_kind_has_no_other_name(picture: Callable) -> None:
+    """Only language models are measured with the state carried too."""
+    texts = picture(learning_curve([train(1), {"kind": "valid", "update": 1, "nats": 2.0}])).texts
+    assert "validation" in texts
     assert "validation, zero state" not in texts
 
 

@@ -7,6 +7,7 @@ align and translate", 2015: source words above, target words to the left.
 Shapes: S source, L target. weights (L, S).
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ MAXIMUM_WORDS = 120
 MAXIMUM_LENGTH = 2000
 LETTERS = 20
 """Of a word that is longer the beginning is shown, and an ellipsis."""
+
+_BYTES = re.compile(r"(?:\\x[0-9a-f]{2})+")
 
 _CELL = 0.24  # inches, of a matrix with room
 _SMALLEST_CELL = 0.135  # that a line of small letters still fits into
@@ -94,8 +97,9 @@ def join_pieces(
     """Weights (L, S) between pieces of words -> weights between words, and the words of both axes.
 
     A piece that begins with `mark` begins a word, and so does what stands in `whole`, as an end symbol, and
-    what follows it. The columns of a word are added and its rows averaged, as in Clark et al., "What does
-    BERT look at?", 2019: a row still adds up to what it did.
+    what follows it. The bytes, in hexadecimal, of a letter that was cut in pieces are that letter again. The
+    columns of a word are added and its rows averaged, as in Clark et al., "What does BERT look at?", 2019: a
+    row still adds up to what it did.
 
     Raises ShapeError where pieces are not as many as rows or columns.
     """
@@ -121,7 +125,16 @@ def _word_starts(pieces: Sequence[str], mark: str, whole: Sequence[str]) -> list
 
 def _joined(pieces: Sequence[str], starts: list[int], mark: str) -> list[str]:
     ends = [*starts[1:], len(pieces)]
-    return ["".join(pieces[a:b]).removeprefix(mark) for a, b in zip(starts, ends, strict=True)]
+    words = ["".join(pieces[a:b]).removeprefix(mark) for a, b in zip(starts, ends, strict=True)]
+    return [_BYTES.sub(_as_text, word) for word in words]
+
+
+def _as_text(found: re.Match[str]) -> str:
+    """Bytes in hexadecimal as the letters that they make; as they are where they make none."""
+    try:
+        return bytes.fromhex(found[0].replace("\\x", "")).decode("utf-8")
+    except UnicodeDecodeError:
+        return found[0]
 
 
 def check_weights(values: Any, name: str, axes: str) -> np.ndarray:

@@ -134,7 +134,9 @@ def _losses(axes: Axes, series: dict[str, Series]) -> None:
         _line(axes, series["loss"], training, "training, each update", alpha=0.5, linewidth=0.7)
         _line(axes, series["smoothed"], training, "training, smoothed")
     if "nats" in series:
-        _points(axes, series["nats"], windows, "validation, zero state", marker="o", markersize=6)
+        # Only a model that also carries its state through a text is measured in two ways.
+        label = "validation, zero state" if "stateful_nats" in series else "validation"
+        _points(axes, series["nats"], windows, label, marker="o", markersize=6)
     if "stateful_nats" in series:
         # Smaller and dashed: the two are often so close that one would hide the other.
         look = {"marker": "D", "markersize": 3.2, "linestyle": (0, (4, 3))}
@@ -190,23 +192,24 @@ def _below(axes: Axes, series: Series | None, label: str, wide: bool) -> None:
         return
     _line(axes, series, style.MUTED.light, label, linewidth=0.9, alpha=0.8)
     if wide:
-        _scale(axes, series.values)
+        _scale(axes, series.values, steps=(1.0,))
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(FuncFormatter(_plain))
         axes.set_ylim(bottom=0 if series.values.min() >= 0 else None)
 
 
-def _scale(axes: Axes, values: np.ndarray) -> None:
+def _scale(axes: Axes, values: np.ndarray, steps: tuple[float, ...] | None = None) -> None:
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() / values.min() >= _ENOUGH_FOR_LOG:
         axes.set_yscale("log")
-        _log_ticks(axes)
+        _log_ticks(axes, steps)
 
 
-def _log_ticks(axes: Any) -> None:
+def _log_ticks(axes: Any, steps: tuple[float, ...] | None = None) -> None:
+    """steps: the numbers of a decade, by default as many as there is room for on a large axis."""
     low, high = np.log10(axes.get_ylim())
-    steps = (1.0, 2.0, 5.0) if high - low < 2 else (1.0,)
+    steps = steps or ((1.0, 2.0, 5.0) if high - low < 2 else (1.0,))
     axes.yaxis.set_major_locator(LogLocator(subs=steps, numticks=5))
     axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -73,7 +73,8 @@ def _axis(axes: Axes, bins: Sequence[Bin], score: str, unit: str) -> None:
     axes.set_xticks(range(len(bins)), labels)
     axes.set_xlabel(f"length of the source ({unit}); below, how many sentences")
     axes.set_ylabel(score)
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(0.0, low), max(1.0, high))  # a model that has learnt nothing: no axis of thousandths
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.5, len(bins) - 0.5)
 
