@@ -82,7 +82,10 @@ def _decode(content: bytes, path: str | Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {error}; expected at most {MAX_PIXELS:,} pixels; scale it down") from error
+        raise DataError(
+            f"{path}: a picture of far more pixels than are decoded, expected at most {MAX_PIXELS:,}; "
+            f"scale it down"
+        ) from error
     except UnidentifiedImageError as error:
         if content.startswith(SIGNATURES):
             raise DataError(f"{path}: a damaged image: its header cannot be read; replace it") from error

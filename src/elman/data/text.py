@@ -86,7 +86,7 @@ def read_bytes(path: str | Path) -> bytes:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; check the name and the folder") from error
     except IsADirectoryError as error:
-        raise DataError(f"{path}: this is a folder; name the files in it, as in {path}/*.txt") from error
+        raise DataError(f"{path}: this is a folder; name the files in it, as in {path}/*") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
