@@ -48,9 +48,10 @@ def symbol_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tupl
 class _SymbolLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        compute = _native if _is_native(logits) else _blocks
-        nats, spread = compute(logits, targets, smoothing, gradient)
+        native, gradient = _is_native(logits), None
+        if ctx.needs_input_grad[0]:
+            gradient = _kept(logits) if native else torch.empty_like(logits)
+        nats, spread = (_native if native else _blocks)(logits, targets, smoothing, gradient)
         if gradient is not None:
             ctx.save_for_backward(gradient)
         total = nats.sum()
@@ -76,6 +77,14 @@ def _is_native(logits: Tensor) -> bool:
         and logits.numel() > 0
         and logits.is_contiguous()
     )
+
+
+def _kept(like: Tensor) -> Tensor:
+    """As torch.empty_like, in memory that the next gradient gets again: to touch new memory takes as long."""
+    if like.dtype == torch.float32:
+        return kernels.storage(*like.shape)
+    words = (like.numel() + 1) // 2
+    return kernels.storage(words).view(like.dtype)[: like.numel()].view(like.shape)
 
 
 def _native(
