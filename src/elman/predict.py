@@ -86,7 +86,7 @@ def _searching(task: Task, settings: Mapping[str, Any]) -> Task:
     for key in settings:
         if not key.startswith(SEARCH):
             raise ConfigError(
-                f"{key}: a model that is trained keeps its settings; only {SEARCH}... can change"
+                f"{key}: a model that is trained keeps its settings; only those of {SEARCH[:-1]} can change"
             )
     if settings:
         task.config = make_config(type(task), {**task.config.model_dump(mode="json"), **settings})

@@ -111,6 +111,15 @@ class TestEvaluation:
         assert seen == [Search(beam=2, alpha=0.3)]
         assert json.loads(figures)["chrf"] == pytest.approx(100)
 
+    def test_what_is_left_out_is_counted(self, tmp_path: Path, command: Command) -> None:
+        path = Path(write_table(tmp_path, made_pairs(9)))
+        settings = {**SETTINGS, "train.updates": 1, "data.skip": True}
+        train("translation", [path], tmp_path / "run", settings)
+        path.write_text(path.read_text("utf-8") + "ein a\n\ta\n", "utf-8")
+        figures = json.loads(command("evaluate", tmp_path / "run", path, "--json")[1])
+        assert figures["sentences"] == 9
+        assert figures["left_out"] == "1 with an empty source, 1 without a tab"
+
 
 class TestPrediction:
     def test_a_line_for_each_input_from_arguments_and_standard_input(
@@ -162,6 +171,7 @@ class TestPrediction:
             (["--stream", "--beam", 3], "leave --json, --best and the search out"),
             (["--weights", "int8"], "translation searches with float32 or bfloat16, got int8"),
             (["--prefix", "a", "--temperature", 1], "not on what is drawn"),
+            (["--temperature", 1, "--beam", 3], "beam: of a search"),
         ],
     )
     def test_options_that_do_not_fit(

@@ -224,3 +224,12 @@ class TestMutualInformation:
             Reranker(MutualInformation(language=0.5), None, forward)
         with pytest.raises(ConfigError, match="candidates: expected at least 1"):
             Reranker(MutualInformation(), candidates=0)
+
+
+def test_a_file_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
+    """It was named, so that the advice to name one would be none."""
+    file = write_dialogues(tmp_path, made_dialogues())
+    with pytest.raises(
+        DataError, match=r"train.txt: no pair is left to measure \(left out: 25 dialogues that stand in the"
+    ):
+        begun([file]).read([file])

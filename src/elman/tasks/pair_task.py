@@ -1,6 +1,8 @@
 """Tasks from text to text: pairs of texts read from files, and a codec of each side."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
 
@@ -82,7 +84,14 @@ class PairTask(SequenceTask):
         return self._encode_all(*_split(pairs, valid, self.config.data.valid_fraction))
 
     def read(self, files: Sequence[str]) -> SequenceData:
-        return self._encode(self.read_pairs(self.config, files, self._trained_on()))
+        pairs = self.read_pairs(self.config, files, self._trained_on())
+        data = self._encode(pairs)
+        out = _counted(pairs.skipped)
+        if not len(data):
+            raise DataError(
+                f"{', '.join(files)}: no pair is left to measure (left out: {out}); name other files"
+            )
+        return replace(data, left_out=out)
 
     def collate(self, sources: Sequence[Tensor]) -> Padded:
         return Padded.of(sources)
@@ -114,8 +123,8 @@ class PairTask(SequenceTask):
         if not len(data[0]):
             raise DataError(f"{self.files[0]['path']}: no pair is left for training")
         units = " + ".join(f"{len(codec):,}" for codec in dict.fromkeys(self.codecs))
-        left = (training.skipped + valid.skipped).items() if valid is not training else ()
-        out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left))
+        left = training.skipped + valid.skipped
+        out = _counted(left)
         self._described = (
             f"{len(data[0]):,} pairs for training, {len(data[1]):,} for validation"
             + (f" (left out: {out})" if out else "")
@@ -155,9 +164,11 @@ class PairTask(SequenceTask):
 
     def _too_long(self, place: str, length: int, side: str = "") -> str:
         unit = self.codecs.source.unit
+        # An input of a trained model has no other choice than to be shorter.
+        advice = "cut it, or set data.longest or data.skip=true" if side else "cut it"
         return (
             f"{place}: the {side or 'text '}has {length:,} {unit}, at most {self.config.data.longest:,} are "
-            f"read (data.longest); cut it, or set data.longest or data.skip=true"
+            f"read (data.longest); {advice}"
         )
 
     def _trained_on(self) -> list[str]:
@@ -198,6 +209,10 @@ def _split(pairs: Pairs, valid: Pairs | None, fraction: float) -> tuple[Pairs, P
         return pairs, valid
     cut = len(pairs) - round(len(pairs) * fraction)
     return Pairs(pairs.pairs[:cut], pairs.files, pairs.skipped), Pairs(pairs.pairs[cut:], [])
+
+
+def _counted(left: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(left.items()))
 
 
 def _codecs(data: Any, pairs: Pairs) -> Codecs:

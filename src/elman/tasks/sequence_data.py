@@ -42,6 +42,8 @@ class SequenceData:
     texts: Sequence[str]
     places: Sequence[str]
     words: Sequence[tuple[str, ...]] = ()
+    left_out: str = ""
+    """What the files had besides, counted by reason."""
 
     def __len__(self) -> int:
         return len(self.targets)

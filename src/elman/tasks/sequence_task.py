@@ -119,9 +119,15 @@ class SequenceTask(Task):
         data = self.read(files) if files else self.data()[1]
         if not len(data):
             raise DataError("evaluate: the run has no validation data; name FILEs to evaluate on")
+        left = {"left_out": data.left_out} if data.left_out else {}
         rate = self.rate(model, data, lambda part: progress(part * 0.2))
         written = self.write(model, data, search, lambda part: progress(0.2 + part * 0.8))
-        return {**self._rate_figures(rate), **self.measure(data.texts, written), "sentences": len(data)}
+        return {
+            **self._rate_figures(rate),
+            **self.measure(data.texts, written),
+            "sentences": len(data),
+            **left,
+        }
 
     def require(self) -> None:
         """Raises ConfigError where a library that `measure` needs is missing."""
