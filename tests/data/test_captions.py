@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from elman.data.captions import Caption, pair, read_captions, read_names
+from elman.data.captions import Caption, check_names, pair, read_captions, read_names
 from elman.errors import DataError
 
 
@@ -15,9 +15,9 @@ def write(path: Path, text: str | bytes) -> Path:
 
 
 def test_two_columns(tmp_path: Path) -> None:
-    captions, document = read_captions(write(tmp_path / "c.tsv", "a.jpg\tA dog .\nb.png\tTwo cats\r\n"))
-    assert captions == [Caption("a.jpg", "A dog .", 1), Caption("b.png", "Two cats", 2)]
-    assert document.size == 30
+    table = read_captions(write(tmp_path / "c.tsv", "a.jpg\tA dog .\nb.png\tTwo cats\r\n"))
+    assert table.captions == [Caption("a.jpg", "A dog .", 1), Caption("b.png", "Two cats", 2)]
+    assert (table.lines.size, sum(table.skipped.values())) == (30, 0)
 
 
 def test_a_header_says_which_columns(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_the_form_of_flickr_in_gzip(tmp_path: Path) -> None:
         ("a.jpg\tx\n\nb.jpg\ty\n", "line 2: an empty line"),
         ("a.jpg\t" + "x" * 1001 + "\n", "line 1: a caption of 1,001 characters, expected at most 1,000"),
         ("", "the file is empty"),
-        (b"a.jpg\tx\nb.jpg\t\xff\n", "line 2: byte 0xff at offset 14 is not UTF-8"),
+        (b"a.jpg\tx\nb.jpg\t\xff\n", "line 2: byte 0xff at column 7 is not UTF-8"),
         (gzip.compress(b"a.jpg\tx\n")[:-6], "the gzip file is damaged"),
     ],
 )
@@ -55,6 +55,30 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str | bytes, told: str) -> No
     with pytest.raises(DataError, match=told) as caught:
         read_captions(path)
     assert str(path) in str(caught.value)
+
+
+def test_rows_that_cannot_be_used_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    rows = ["a\tx", "", "b y", "c\ty\tz", "d\t ", "\tx", "e\t" + "x" * 9, "f\t\xff", "g\tlast"]
+    path = write(tmp_path / "c.tsv", "\n".join(rows).encode("latin-1") + b"\n\n")
+    table = read_captions(path, skip=True, longest=8)
+    assert [(caption.image, caption.row) for caption in table.captions] == [("a", 1), ("g", 9)]
+    wanted = {"empty": 3, "without a tab": 1, "with more tabs": 1, "too long": 1, "not UTF-8": 1}
+    assert table.skipped == wanted
+    with pytest.raises(DataError, match=r"line 2: an empty line.*set data\.skip=true"):
+        read_captions(path)
+
+
+def test_a_list_names_what_is_there() -> None:
+    check_names("l.txt", ["a", "b"], {"a", "b", "c"}, strict=True)
+    check_names("l.txt", ["a", "x"], {"a"}, strict=False)
+    with pytest.raises(
+        DataError, match=r"l\.txt: 'x' is neither .*\(2 such names of 3\); .*data\.missing=skip"
+    ):
+        check_names("l.txt", ["a", "x", "y"], {"a"}, strict=True)
+    with pytest.raises(
+        DataError, match=r"l\.txt: 'x' is neither a picture nor has it a caption; mend the list$"
+    ):
+        check_names("l.txt", ["x"], {"a"}, strict=False)
 
 
 def test_names(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 import elman
 from caption_files import SETTINGS, picture, sentence, write_clips, write_images
 from elman.errors import ConfigError, DataError
-from elman.predict import load_model
+from elman.predict import evaluate, load_model
 from elman.runs import Run
 from elman.tasks.captioning_predictor import CaptionPredictor
 from elman.train import train
@@ -184,6 +184,34 @@ def test_bad_pictures_are_left_out_where_that_is_asked_for(tmp_path: Path) -> No
         "1 pictures cannot be read",
     ):
         assert told in described
+    left = "1 images that captions name are missing; 1 images have no caption; 1 pictures cannot be read"
+    assert evaluate(tmp_path / "run", [images, captions])["left_out"] == left
+
+
+def test_captions_that_cannot_be_used_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    """The ninth picture has a caption alone that is too long, and is left out with it."""
+    images, captions = write_images(tmp_path, 8)
+    (images / "08.png").write_bytes((images / "05.png").read_bytes())
+    with captions.open("a") as file:
+        file.write(f"03.png A light\n\n08.png\t{'a ' * 61}\n01.png\t{'a ' * 70}\n")
+    train(
+        "captioning", [images, captions], tmp_path / "run", SETTINGS | {"data.skip": True, "train.updates": 1}
+    )
+    described = load_model(tmp_path / "run")[1].examples().describe()
+    assert "left out: 1 captions empty, 2 captions too long, 1 captions without a tab" in described
+    figures = evaluate(tmp_path / "run", [images, captions])
+    assert figures["captioned"] == 8
+    assert "2 captions too long" in figures["left_out"]
+
+
+@pytest.mark.parametrize("kind", ["held", "valid"])
+def test_a_list_with_a_name_that_nothing_has_is_refused(tmp_path: Path, kind: str) -> None:
+    files = list(write_images(tmp_path, 8))
+    names = tmp_path / "names.txt"
+    names.write_text("03.png\n04.jpg\n")
+    with pytest.raises(DataError, match=r"names\.txt: '04\.jpg' is neither a picture nor has it a caption"):
+        train("captioning", files, tmp_path / "run", SETTINGS | {f"data.{kind}_lists": [str(names)]})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,20 @@ The pictures are whatever can be asked for by name (elman.data.pictures).
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from elman.data.pairs import unpack
+from elman.data.pairs import Lines, Row, unpack
 from elman.data.text import Document, decode_utf8, read_bytes
 from elman.errors import DataError
 
 NUMBERED = re.compile(r"(.+)#\d+")
+LONGEST = 1000
+"""Characters of a caption."""
+
 SHOWN = 3
 """Names told in a message; of the others only the count."""
 
@@ -54,49 +59,94 @@ class Paired:
     """Images without a caption."""
 
 
-def read_captions(path: str | Path, longest: int = 1000) -> tuple[list[Caption], Document]:
-    """The captions in a file, in its order, and the file as a run remembers it.
+class Table(NamedTuple):
+    """The captions in a file, in its order; the file; and rows that were left out, by reason."""
 
-    Raises DataError naming file and row: a missing tab, an empty name or caption, a caption of more than
-    `longest` characters, bytes that are not UTF-8, a header without the two columns, no caption at all.
+    captions: list[Caption]
+    lines: Lines
+    skipped: Counter[str]
+
+
+def read_captions(path: str | Path, skip: bool = False, longest: int = LONGEST) -> Table:
+    """The captions in a file.
+
+    Raises DataError naming file and row: a missing tab, an empty line, name or caption, a caption of more
+    than `longest` characters, bytes that are not UTF-8 (`skip` leaves out such rows); a header without the
+    two columns, no caption at all.
     """
-    document = _read_text(path)
-    lines = document.text.split("\n")
-    image_column, caption_column, columns, first = 0, 1, 2, 1
-    header = [name.strip().lower() for name in lines[0].split("\t")]
-    if "image" in header or "caption" in header:
-        for name in ("image", "caption"):
-            if header.count(name) != 1:
-                raise DataError(
-                    f"{path}: line 1: expected one column named {name!r}, got {', '.join(header)}"
-                )
-        image_column, caption_column = header.index("image"), header.index("caption")
-        columns, first = len(header), 2
+    lines = Lines(str(path))
+    columns, first = _columns(lines)
     found: list[Caption] = []
-    for row, line in enumerate(lines[first - 1 :], first):
-        line = line.removesuffix("\r")
-        if not line.strip():
-            if row < len(lines) and any(later.strip() for later in lines[row:]):
-                raise DataError(f"{path}: line {row}: an empty line; expected IMAGE, a tab, CAPTION")
-            break
-        parts = line.split("\t")
-        if len(parts) != columns:
-            raise DataError(
-                f"{path}: line {row}: {len(parts) - 1} tabs, expected {columns - 1}: {line[:60]!r}"
-            )
-        name, text = parts[image_column].strip(), parts[caption_column].strip()
-        if numbered := NUMBERED.fullmatch(name):
-            name = numbered[1]
-        if not name or not text:
-            raise DataError(f"{path}: line {row}: an empty {'image name' if not name else 'caption'}")
-        if len(text) > longest:
-            raise DataError(
-                f"{path}: line {row}: a caption of {len(text):,} characters, expected at most {longest:,}"
-            )
-        found.append(Caption(name, text, row))
+    skipped = Counter[str]()
+    last = max((row for row, line in enumerate(lines.lines, 1) if line.strip()), default=0)
+    for row in range(first, last + 1):
+        read = _caption(lines, row, columns, longest)
+        if isinstance(read, Caption):
+            found.append(read)
+        elif skip:
+            skipped[read.reason] += 1
+        else:
+            raise DataError(f"{read.message}; mend it, or set data.skip=true to leave such rows out")
     if not found:
         raise DataError(f"{path}: no caption in it; expected lines of IMAGE, a tab, CAPTION")
-    return found, document
+    return Table(found, lines, skipped)
+
+
+class Columns(NamedTuple):
+    """Where a row has the image and the caption, of how many columns."""
+
+    image: int
+    caption: int
+    count: int
+
+
+def _columns(lines: Lines) -> tuple[Columns, int]:
+    """The columns of a table, and the row of its first caption."""
+    text = lines.text(1)
+    header = [] if isinstance(text, Row) else [name.strip().lower() for name in text.split("\t")]
+    if not {"image", "caption"} & set(header):
+        return Columns(0, 1, 2), 1
+    for name in ("image", "caption"):
+        if header.count(name) != 1:
+            raise DataError(f"{lines.place(1)}: expected one column named {name!r}, got {', '.join(header)}")
+    return Columns(header.index("image"), header.index("caption"), len(header)), 2
+
+
+def _caption(lines: Lines, row: int, columns: Columns, longest: int) -> Caption | Row:
+    """What a row says, or the reason why it says nothing."""
+    line, place = lines.text(row), lines.place(row)
+    if isinstance(line, Row):
+        return line
+    if not line.strip():
+        return Row(None, "empty", f"{place}: an empty line; expected IMAGE, a tab, CAPTION")
+    parts = line.split("\t")
+    if len(parts) != columns.count:
+        message = f"{place}: {len(parts) - 1} tabs, expected {columns.count - 1}: {line[:60]!r}"
+        return Row(None, "without a tab" if len(parts) < columns.count else "with more tabs", message)
+    name, text = parts[columns.image].strip(), parts[columns.caption].strip()
+    if numbered := NUMBERED.fullmatch(name):
+        name = numbered[1]
+    if not name or not text:
+        return Row(None, "empty", f"{place}: an empty {'image name' if not name else 'caption'}")
+    if len(text) > longest:
+        return Row(
+            None, "too long", f"{place}: a caption of {len(text):,} characters, expected at most {longest:,}"
+        )
+    return Caption(name, text, row)
+
+
+def check_names(path: str, names: Sequence[str], known: Collection[str], strict: bool) -> None:
+    """Raises DataError for a list that names what is not there: a single such name where `strict`, else all.
+
+    A name that is written in another way would leave its image where the list is to keep it out.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown and (strict or len(unknown) == len(names)):
+        more = f" ({len(unknown):,} such names of {len(names):,})" if len(unknown) > 1 else ""
+        advice = "" if len(unknown) == len(names) else ", or set data.missing=skip"
+        raise DataError(
+            f"{path}: {unknown[0]!r} is neither a picture nor has it a caption{more}; mend the list{advice}"
+        )
 
 
 def read_names(path: str | Path) -> tuple[list[str], Document]:

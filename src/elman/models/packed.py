@@ -22,6 +22,7 @@ from elman.cells import State
 from elman.errors import ConfigError
 from elman.models.encoder_decoder import Step
 from elman.models.filled import filled, unfilled
+from elman.models.marks import Mark, mark, unchanged
 from elman.streaming import Weights
 
 FEW, ROWS = 4, 16
@@ -33,8 +34,7 @@ TYPES: dict[Weights, torch.dtype] = {"float32": torch.float32, "bfloat16": torch
 class _Packed(NamedTuple):
     """A weight as oneDNN wants it, and of which state of the parameter it is."""
 
-    address: int
-    version: int
+    mark: Mark
     weight: Tensor
 
 
@@ -73,6 +73,7 @@ class _PackedProducts(TorchFunctionMode):
     def __init__(self, kind: torch.dtype) -> None:
         super().__init__()
         self._kind = kind
+        self._weights = WeakTensorKeyDictionary()  # looked at once a search
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is linear and not torch.is_grad_enabled():
@@ -87,14 +88,15 @@ class _PackedProducts(TorchFunctionMode):
         product = torch.ops.mkldnn._linear_pointwise  # the operator of torch.compile's own CPU code
         given = None if bias is None else bias.to(kind)
         rows = filled(x.to(kind), ROWS if x.shape[:-1].numel() > FEW else 1)
-        return unfilled(product(rows, _pack(weight, kind), given, "none", [], ""), x).to(x.dtype)
+        if (packed := self._weights.get(weight)) is None:
+            packed = self._weights[weight] = _pack(weight, kind)
+        return unfilled(product(rows, packed, given, "none", [], ""), x).to(x.dtype)
 
 
 def _pack(weight: Tensor, kind: torch.dtype) -> Tensor:
     known = _KNOWN[kind].get(weight)
-    version = 0 if weight.is_inference() else weight._version
-    if known is None or known[:2] != (weight.data_ptr(), version):
+    if known is None or not unchanged(weight, known.mark):
         laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(kind))
-        known = _Packed(weight.data_ptr(), version, laid_out)
+        known = _Packed(mark(weight), laid_out)
         _KNOWN[kind][weight] = known
     return known.weight

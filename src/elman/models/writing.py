@@ -9,7 +9,7 @@ not serve, the model's own step in torch is taken, and `choose_steps` tells why.
 Shapes: N sources, S places, M memory; x (n, E), output (n, D), logits (n, V).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, final
 from weakref import WeakKeyDictionary
 
@@ -23,6 +23,7 @@ from elman.cells import Cell, Stack, StackState, State, map_state
 from elman.cells.base import Record
 from elman.cells.decoder import AttentionCell
 from elman.errors import ConfigError, KernelError
+from elman.models.marks import Mark, all_unchanged, mark
 from elman.scan import Choice
 from elman.streaming import Stepped, Stepper, Steps, Weights, lacks_steps
 from elman.streaming.packing import MOST_TABLE_BYTES
@@ -126,17 +127,17 @@ def native_steps(
     if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
         return None
     key = weights, kernels.mode()
-    mark = _mark(cell, parameters, memory)
+    form = _form(cell, memory)
     known = _packed.setdefault(owner, {}).get(key)
-    if known is None or known.mark != mark:
-        known = _Known(mark, embedding, None)
+    if known is None or known.form != form or not all_unchanged(parameters, known.marks):
+        marks = tuple(map(mark, parameters))
+        known = _Known(form, marks, embedding, None)
         if choose_steps(cell, weights, lack).path == "native":
             own, rows = _bound(cell), embedding
             if _table_bytes(cell, embedding) <= MOST_TABLE_BYTES:
                 own, rows = Prepared(own), _Table(cell, embedding)
-            known = _Known(
-                mark, rows, Stepper(own, (head.weight, _bias(head)), _memory(own), weights=weights)
-            )
+            stepper = Stepper(own, (head.weight, _bias(head)), _memory(own), weights=weights)
+            known = _Known(form, marks, rows, stepper)
         _packed[owner][key] = known
     return None if known.stepper is None else Symbolwise(known.rows, known.stepper.over(memory))
 
@@ -197,7 +198,8 @@ def _table_bytes(cell: Writing, embedding: nn.Embedding) -> int:
 
 
 class _Known(NamedTuple):
-    mark: tuple[Any, ...]
+    form: tuple[Any, ...]
+    marks: tuple[Mark, ...]
     rows: Callable[[Tensor], Tensor]
     stepper: Stepper | None
 
@@ -205,11 +207,10 @@ class _Known(NamedTuple):
 _packed: WeakKeyDictionary[nn.Module, dict[tuple[str, str], _Known]] = WeakKeyDictionary()
 
 
-def _mark(cell: Writing, parameters: Iterable[Tensor], memory: Memory | None) -> tuple[Any, ...]:
-    """All that what is packed depends on: which state of which parameters, and what the tracer reads."""
-    states = [(p.data_ptr(), 0 if p.is_inference() else p._version, p.shape, p.dtype) for p in parameters]
+def _form(cell: Writing, memory: Memory | None) -> tuple[Any, ...]:
+    """What is packed depends on, beside the parameters: what the tracer reads, how it is computed."""
     sizes = None if memory is None else (memory.values.shape[2], memory.keys.shape[2])
-    return cell.training, sizes, tuple(states), _instructions()
+    return cell.training, sizes, _instructions()
 
 
 def _instructions() -> str:

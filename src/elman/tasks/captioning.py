@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from elman.cells import Cell
-from elman.data.captions import read_names
+from elman.data.captions import check_names, read_names
 from elman.data.pictures import FeatureFile
 from elman.data.sequence_codec import SequenceCodec
 from elman.data.subwords import SEQUENCE_CODECS, sequence_codec_from_json
-from elman.data.text import read_bytes
+from elman.data.text import Document, read_bytes
 from elman.errors import ConfigError, DataError
 from elman.metrics.captions import caption_scores, cider_d
 from elman.metrics.language import Rate
@@ -42,7 +42,7 @@ from elman.tasks.captioning_data import (
     read_pictures,
 )
 from elman.tasks.captioning_predictor import CaptionPredictor
-from elman.tasks.captioning_settings import CaptioningConfig, absolute, build_captioner
+from elman.tasks.captioning_settings import CaptionDataSettings, CaptioningConfig, absolute, build_captioner
 from elman.tasks.sequence_data import sequence_loss, teaching
 from elman.tasks.sequence_search import GREEDY, Search, find, searched
 
@@ -72,7 +72,7 @@ class CaptioningTask(Task):
     def begin(cls, config: CaptioningConfig, files: Sequence[str]) -> "CaptioningTask":
         data = config.data
         read = read_pictures(data, files)
-        lists = [read_names(path) for path in absolute(data.valid_lists + data.held_lists)]
+        lists = _read_lists(data, read)
         training, _, texts = divide(data, read.paired, *_names(config, [names for names, _ in lists]))
         told = [caption.text for one in training for caption in one.captions]
         told += [caption.text for caption in texts]
@@ -141,7 +141,7 @@ class CaptioningTask(Task):
             paths = [file["path"] for file in self.files]
             read = read_pictures(self.config.data, paths[:2])
             count = len(self.config.data.valid_lists) + len(self.config.data.held_lists)
-            lists = [read_names(path) for path in paths[2 : 2 + count]]
+            lists = [read_names(path) for path in paths[2 : 2 + count]]  # checked when the run began
             now = read.files + [document.to_json() for _, document in lists]
             now += [_whole_file(path) for path in paths[2 + count :]]
             check_unchanged(self.files, now)
@@ -150,15 +150,11 @@ class CaptioningTask(Task):
 
     def examples(self) -> CaptionExamples:
         read, training, valid, texts = self.loaded()
-        paired = read.paired
-        left = [f"{paired.missing:,} images that captions name are missing"] if paired.missing else []
-        left += [f"{paired.uncaptioned:,} images have no caption"] if paired.uncaptioned else []
-        left += [f"{read.unreadable:,} pictures cannot be read"] if read.unreadable else []
         told = sum(len(item.sentences) for item in training)
         described = (
             f"{len(training):,} pictures with {told:,} captions for training, {len(valid):,} for validation"
             + (f", {len(texts):,} captions without a picture" if texts else "")
-            + (f" ({'; '.join(left)})" if left else "")
+            + (f" ({read.left_out})" if read.left_out else "")
             + f", {len(self.codec):,} {self.codec.unit}"
         )
         weights = None if self.config.model.encoder_weights is None else self.files[-1]["path"]
@@ -194,9 +190,10 @@ class CaptioningTask(Task):
         written, references = self.write(model, read, items, search, lambda part: progress(0.2 + part * 0.8))
         scores = caption_scores(references, written)
         bleu = {f"bleu_{n}": value for n, value in enumerate(scores.bleu, 1)}
+        left = {"left_out": read.left_out} if files and read.left_out else {}
         return {
             "nats": rate.nats, "perplexity": rate.perplexity, **bleu, "bleu_signature": scores.signature,
-            "cider": scores.cider, "cider_d": scores.cider_d, "captioned": len(written),
+            "cider": scores.cider, "cider_d": scores.cider_d, "captioned": len(written), **left,
         }  # fmt: skip
 
     def read(self, files: Sequence[str]) -> tuple[Read, list[Item]]:
@@ -209,7 +206,10 @@ class CaptioningTask(Task):
         read = read_pictures(self.config.data, files[:2], *files[2:3])
         if len(files) > 3:
             raise ConfigError(f"evaluate: expected PICTURES CAPTIONS [LIST], got {len(files)} files")
-        return read, read.items(read.paired.images, self.codec, self.config.data.longest)
+        items = read.items(read.paired.images, self.codec, self.config.data)
+        if not items:
+            raise DataError(f"{files[1]}: no caption is left to measure ({read.left_out}); name other files")
+        return read, items
 
     def rate(
         self, model: Captioner, read: Read, items: Sequence[Item], progress: Callable[[float], None]
@@ -270,10 +270,20 @@ class CaptioningTask(Task):
         training, valid, texts = divide(data, read.paired, *_names(self.config, lists))
         return (
             read,
-            read.items(training, self.codec, data.longest),
-            read.items(valid, self.codec, data.longest),
-            [read.sentence(caption, self.codec, data.longest) for caption in texts],
+            read.items(training, self.codec, data),
+            read.items(valid, self.codec, data),
+            read.sentences(texts, self.codec, data),
         )
+
+
+def _read_lists(data: CaptionDataSettings, read: Read) -> list[tuple[list[str], Document]]:
+    """The lists that settings name; DataError for one that names what is not there."""
+    lists = []
+    for path in absolute(data.valid_lists + data.held_lists):
+        names, document = read_names(path)
+        check_names(path, names, read.named, data.missing == "error")
+        lists.append((names, document))
+    return lists
 
 
 def _whole_file(path: str) -> dict[str, Any]:

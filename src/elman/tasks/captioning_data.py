@@ -7,6 +7,7 @@ functions of (seed, epoch, picture) or (seed, update), so that a resumed run see
 Shapes: as in elman.models.captioner.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -18,7 +19,15 @@ from elman import counter
 from elman.attention.hard import let_draw
 from elman.cells import State
 from elman.data.augmentation import Augmentation
-from elman.data.captions import Caption, Described, Paired, pair, read_captions, read_names
+from elman.data.captions import (
+    Caption,
+    Described,
+    Paired,
+    check_names,
+    pair,
+    read_captions,
+    read_names,
+)
 from elman.data.images import normalise
 from elman.data.pictures import ClipFolder, FeatureFile, ImageFolder, Pictures, is_array_file
 from elman.data.sequence_codec import SequenceCodec
@@ -58,31 +67,61 @@ class Read:
     unreadable: int
     captions_path: str
     files: list[dict[str, Any]]
+    skipped: Counter[str]
+    """Rows of the captions that were left out, by reason; `items` adds to it."""
+    named: frozenset[str]
+    """What a list may name: pictures, what has a caption, and of frames their clips."""
 
-    def items(self, described: Sequence[Described], codec: SequenceCodec, longest: int) -> list[Item]:
-        """The sentences as ids; DataError naming the row of one of more than `longest` symbols."""
+    @property
+    def left_out(self) -> str:
+        """What is not used, counted."""
+        paired = self.paired
+        rows = ", ".join(f"{count:,} captions {reason}" for reason, count in sorted(self.skipped.items()))
+        counts = {
+            "images that captions name are missing": paired.missing,
+            "images have no caption": paired.uncaptioned,
+            "pictures cannot be read": self.unreadable,
+        }
+        told = [f"{count:,} {what}" for what, count in counts.items() if count]
+        return "; ".join([*told, *([f"left out: {rows}"] if rows else [])])
+
+    def items(
+        self, described: Sequence[Described], codec: SequenceCodec, data: CaptionDataSettings
+    ) -> list[Item]:
+        """The sentences as ids.
+
+        One of more than data.longest symbols is left out and counted with data.skip; else DataError naming
+        its row. A picture of which nothing is left is left out too.
+        """
         clips: dict[str, list[Sentence]] = {}
         frames: dict[str, int] = {}
         for one in described:
             clip, slash, _ = one.image.rpartition("/")
             if slash and clip not in clips:
                 frames |= {name: place for place, name in enumerate(self.pictures.frames(clip))}
-            found = [
-                self.sentence(caption, codec, longest, frames.get(one.image, 0)) for caption in one.captions
-            ]
-            clips.setdefault(clip if slash else one.image, []).extend(found)
+            found = self.sentences(one.captions, codec, data, frames.get(one.image, 0))
+            if found:
+                clips.setdefault(clip if slash else one.image, []).extend(found)
         return [Item(name, tuple(sentences)) for name, sentences in clips.items()]
 
-    def sentence(self, caption: Caption, codec: SequenceCodec, longest: int, frame: int = 0) -> Sentence:
-        """One caption as ids."""
-        place = f"{self.captions_path}: line {caption.row}"
-        ids = codec.encode(caption.text, place)
-        if len(ids) > longest:
-            raise DataError(
-                f"{place}: the caption has {len(ids):,} {codec.unit}, at most {longest:,} are read "
-                f"(data.longest); cut it, or set data.longest"
-            )
-        return Sentence(frame, ids, caption.text, place)
+    def sentences(
+        self, captions: Sequence[Caption], codec: SequenceCodec, data: CaptionDataSettings, frame: int = 0
+    ) -> list[Sentence]:
+        """Captions as ids, as `items` gives them."""
+        found = []
+        for caption in captions:
+            place = f"{self.captions_path}: line {caption.row}"
+            ids = codec.encode(caption.text, place)
+            if len(ids) <= data.longest:
+                found.append(Sentence(frame, ids, caption.text, place))
+            elif data.skip:
+                self.skipped["too long"] += 1
+            else:
+                raise DataError(
+                    f"{place}: the caption has {len(ids):,} {codec.unit}, at most {data.longest:,} are read "
+                    f"(data.longest); cut it, or set data.longest or data.skip=true"
+                )
+        return found
 
 
 def read_pictures(data: CaptionDataSettings, files: Sequence[str], only: str | None = None) -> Read:
@@ -95,11 +134,13 @@ def read_pictures(data: CaptionDataSettings, files: Sequence[str], only: str | N
             f"captioning: expected two files, PICTURES (a folder, or a file of features) and CAPTIONS, got "
             f"{len(files)}: {', '.join(files)}"
         )
-    captions, document = read_captions(files[1])
+    captions, lines, skipped = read_captions(files[1], data.skip)
     pictures = _open(data, files[0], list(dict.fromkeys(caption.image for caption in captions)))
     names = pictures.names
     known = [frame for name in names for frame in pictures.frames(name)] if data.each_frame else names
-    remembered = [pictures.to_json(), document.to_json()]
+    remembered = [pictures.to_json(), lines.to_json()]
+    told = {caption.image for caption in captions}
+    named = frozenset(names) | told | {_whole(name, data) for name in told}
     uncaptioned = data.uncaptioned
     if only is not None:
         listed, list_document = read_names(only)
@@ -107,11 +148,12 @@ def read_pictures(data: CaptionDataSettings, files: Sequence[str], only: str | N
         captions = [caption for caption in captions if _listed(caption.image, wanted)]
         if not captions:
             raise DataError(f"{only}: none of its {len(listed)} names has a caption in {files[1]}")
+        check_names(only, listed, named, data.missing == "error")
         uncaptioned = "skip"
         remembered.append(list_document.to_json())
     paired = pair(captions, known, files[1], files[0], missing=data.missing, uncaptioned=uncaptioned)
     kept, unreadable = _readable(data, pictures, paired)
-    return Read(pictures, replace(paired, images=kept), unreadable, files[1], remembered)
+    return Read(pictures, replace(paired, images=kept), unreadable, files[1], remembered, skipped, named)
 
 
 def _readable(
@@ -122,9 +164,9 @@ def _readable(
     for name in dict.fromkeys(_whole(one.image, data) for one in paired.images):
         try:
             pictures.read(name)
-        except DataError:
+        except DataError as error:
             if data.unreadable == "error":
-                raise
+                raise DataError(f"{error}; or set data.unreadable=skip") from error
             bad.add(name)
     kept = tuple(one for one in paired.images if _whole(one.image, data) not in bad)
     if not kept:

@@ -51,6 +51,7 @@ class CaptionDataSettings(Settings):
     vocabulary: int = Field(8000, ge=4, description="largest number of symbols")
     lowercase: bool = Field(True, description="read, write and measure in lower case")
     longest: int = Field(60, ge=1, description="symbols of a caption; longer ones are refused")
+    skip: bool = Field(False, description="leave out captions that cannot be used, and count them")
     missing: Literal["error", "skip", "text"] = Field(
         "error", description="captions whose image is not there: refused, left out, or learnt from as text"
     )

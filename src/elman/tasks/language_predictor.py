@@ -16,6 +16,7 @@ from elman.cells import State
 from elman.data.codec import Codec
 from elman.errors import ConfigError
 from elman.models.language_model import LanguageModel
+from elman.models.marks import Mark, all_unchanged, mark
 from elman.scan import Choice
 from elman.search.beam import beam_search
 from elman.search.sampling import Sampling, Step, sample
@@ -86,7 +87,7 @@ class LanguagePredictor(Predictor):
         self.model = model.eval()
         self.codec = codec
         self.weights: Precision = weights
-        self._packed: tuple[object, Streamer] | None = None
+        self._packed: tuple[tuple[Mark, ...], Streamer] | None = None
         if weights != "float32":
             choose_streams(model.stack, weights)
 
@@ -283,9 +284,9 @@ class LanguagePredictor(Predictor):
         """The model with packed weights, packed anew after they have changed; None where Python steps it."""
         if self.choice.path != "native":
             return None
-        weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters()]
-        if self._packed is None or self._packed[0] != weights:
-            self._packed = weights, self.model.stream(self.weights)
+        weights = tuple(self.model.parameters())
+        if self._packed is None or not all_unchanged(weights, self._packed[0]):
+            self._packed = tuple(map(mark, weights)), self.model.stream(self.weights)
         return self._packed[1]
 
 
