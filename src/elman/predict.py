@@ -73,7 +73,8 @@ def evaluate(
     """The task's figures on `files`, or on the run's own validation data where none are named.
 
     weights: bfloat16 or int8 measure the model as it streams with such weights. settings: of the search, for
-    tasks that have one, in place of the run's: {"search.beam": 1}.
+    tasks that have one, in place of the run's, {"search.beam": 1}, or of what is done with data that cannot
+    be used, {"data.skip": True}.
     """
     check_precision(weights)
     _, task, model = load_model(run, checkpoint, cell)
@@ -84,10 +85,9 @@ def evaluate(
 def _searching(task: Task, settings: Mapping[str, Any]) -> Task:
     """The task with other settings of its search; raises ConfigError for any that shaped the model."""
     for key in settings:
-        if not key.startswith(SEARCH):
-            raise ConfigError(
-                f"{key}: a model that is trained keeps its settings; only those of {SEARCH[:-1]} can change"
-            )
+        if not key.startswith(SEARCH) and key not in task.reading:
+            others = ", ".join((f"those of {SEARCH[:-1]}", *task.reading))
+            raise ConfigError(f"{key}: a model that is trained keeps its settings; only {others} can change")
     if settings:
         task.config = make_config(type(task), {**task.config.model_dump(mode="json"), **settings})
     return task

@@ -1,5 +1,6 @@
 """The command line of captioning, as a user types it."""
 
+import io
 import json
 import struct
 import zlib
@@ -39,11 +40,34 @@ def test_a_row_for_each_image(made: Path, command: Command) -> None:
     images = [made / "images" / name for name in ("00.png", "07.png")]
     wanted = [row["text"] for row in elman.load(made / "run").predict([str(image) for image in images])]
     status, out, _ = command("predict", made / "run", *images, "--json")
-    rows = json.loads(out)
+    rows = [json.loads(line) for line in out.splitlines()]
     assert (status, [row["text"] for row in rows]) == (0, wanted)
     assert [row["picture"] for row in rows] == [str(image) for image in images]
-    table = command("predict", made / "run", *images, "--best", 1)[1]
-    assert all(text in table for text in wanted)
+    lines = command("predict", made / "run", *images)[1].splitlines()
+    assert lines == [f"{image}\t{text}" for image, text in zip(images, wanted, strict=True)]
+
+
+def test_captions_are_searched_and_drawn_as_translations_are(
+    made: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, model = [made / "images" / name for name in ("00.png", "07.png")], elman.load(made / "run")
+    status, out, _ = command("predict", made / "run", *images, "--best", 2, "--beam", 4, "--alpha", 0.3)
+    rows = model.predict([str(image) for image in images], 2, beam=4, alpha=0.3)  # pyrefly: ignore
+    told = [f"{r['picture']}\t{one['score']:.4f}\t{one['text']}" for r in rows for one in r["alternatives"]]
+    assert (status, out.splitlines()) == (0, told)
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{image}\n" for image in images)))
+    drawn = ("--temperature", 1.5, "--seed", 3)
+    _, out, _ = command("predict", made / "run", "--batch", 1, *drawn)
+    assert out == command("predict", made / "run", *images, *drawn)[1], "a draw does not depend on batches"
+    assert out != command("predict", made / "run", *images, "--temperature", 1.5, "--seed", 4)[1]
+    _, out, _ = command("predict", made / "run", images[0], "--prefix", "a light at")
+    assert out.startswith(f"{images[0]}\ta light at")
+    for option in ("--stream", "--replace-unknown", "--alignment"):
+        status, out, complaint = command("predict", made / "run", images[0], option)
+        assert (status, out) == (2, "")
+        assert complaint.startswith(f"elman: {option}: for models that read a text")
+    status, _, complaint = command("predict", made / "run", images[0], *drawn, "--beam", 2)
+    assert (status, complaint.startswith("elman: beam: of a search")) == (2, True)
 
 
 def test_figures_of_named_pictures(made: Path, command: Command) -> None:
@@ -55,6 +79,20 @@ def test_figures_of_named_pictures(made: Path, command: Command) -> None:
     assert figures["bleu_signature"].startswith("nrefs:")
     table = command("evaluate", made / "run", *files, "-s", "search.beam=1")[1]
     assert "cider_d" in table.replace(" d ", "_d ")
+
+
+def test_an_evaluation_may_leave_out_what_training_refused(
+    made: Path, tmp_path: Path, command: Command
+) -> None:
+    pytest.importorskip("sacrebleu", reason="needs elman[translation]")
+    images, captions = write_images(tmp_path, 4)
+    captions.write_text(captions.read_text() + "02.png A light\n")
+    status, _, told = command("evaluate", made / "run", images, captions)
+    assert (status, "set data.skip=true" in told) == (2, True)
+    status, out, _ = command("evaluate", made / "run", images, captions, "-s", "data.skip=true", "--json")
+    assert (status, json.loads(out)["left_out"]) == (0, "left out: 1 captions without a tab")
+    status, _, told = command("evaluate", made / "run", images, captions, "-s", "data.height=8")
+    assert (status, "only those of search, data.skip, data.missing" in told) == (2, True)
 
 
 def test_curves_and_looks_are_drawn(made: Path, tmp_path: Path, command: Command) -> None:
@@ -128,4 +166,3 @@ def test_what_cannot_be_captioned_is_one_line(
     assert (status, out) == (2, "")
     assert f"{name}.png: " in told
     assert told.count("\n") == 1
-    assert command("predict", made / "run", made / "images" / "00.png", "--beam", 3)[0] == 2

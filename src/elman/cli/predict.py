@@ -32,8 +32,12 @@ from elman.errors import ConfigError, DataError
 from elman.predict import load
 from elman.search.sampling import Sampling
 from elman.tasks.base import Predictor
+from elman.tasks.captioning_predictor import CaptionPredictor
 from elman.tasks.dialogue_predictor import DialoguePredictor
 from elman.tasks.sequence_predictor import SequencePredictor
+
+OF_TEXTS = ("replace_unknown", "alignment", "stream")
+"""Options of models that read a text."""
 
 BATCH = 64
 """Lines of standard input that are answered together, where nobody sits before it."""
@@ -95,8 +99,9 @@ def predict_command(
 
     A language model scores and ranks texts and foretells the next symbol. A model that translates writes a
     line for each input, in order and as they come; with --best a line "score TAB text" for each alternative,
-    with --json an object in each line. Options from --beam to --batch are for such models; the answers of a
-    dialogue model can be chosen by other runs, with --reverse and --language.
+    with --json an object in each line; one that captions does so for each path, and the path stands first.
+    Options from --beam to --batch are for such models; the answers of a dialogue model can be chosen by other
+    runs, with --reverse and --language.
     """  # fmt: skip
     drawn = None
     if not temperature is top_k is top_p is None:
@@ -114,7 +119,7 @@ def predict_command(
     if first is None:
         raise DataError("predict: expected at least one INPUT, as an argument or a line of standard input")
     rows = itertools.chain([first], rows)
-    if isinstance(model, SequencePredictor):
+    if isinstance(model, SequencePredictor | CaptionPredictor):
         _write(model, rows, best, json, given)
     elif given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
@@ -136,12 +141,19 @@ def _tell(model: Predictor, inputs: list[str], best: int | None, json: bool) -> 
 
 
 def _write(
-    model: SequencePredictor, rows: Iterable[str], best: int | None, json: bool, given: dict[str, Any]
+    model: SequencePredictor | CaptionPredictor,
+    rows: Iterable[str],
+    best: int | None,
+    json: bool,
+    given: dict[str, Any],
 ) -> None:
     """What is written for each input, in order, some inputs at a time."""
+    if isinstance(model, CaptionPredictor) and (other := [name for name in OF_TEXTS if name in given]):
+        names = ", ".join("--" + name.replace("_", "-") for name in other)
+        raise ConfigError(f"{names}: for models that read a text, and this one reads pictures; leave it out")
     size = given.pop("batch", 1 if sys.stdin.isatty() else BATCH)
     prefix = given.pop("prefix", "")
-    if given.pop("stream", False):
+    if given.pop("stream", False) and isinstance(model, SequencePredictor):
         if json or best or given.keys() - {"sampling", "seed", "replace_unknown"}:
             raise ConfigError("--stream: one text, greedy or drawn; leave --json, --best and the search out")
         if isinstance(model, DialoguePredictor) and model.reranker is not None:

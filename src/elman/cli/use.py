@@ -35,7 +35,12 @@ def evaluate_command(
     weights: WeightsPrecision = "float32",
     setting: Annotated[
         list[str] | None,
-        typer.Option("-s", "--set", metavar="KEY=VALUE", help="A setting of the search, as search.beam=1."),
+        typer.Option(
+            "-s",
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of the search, as search.beam=1, or of what is left out, as data.skip=true.",
+        ),
     ] = None,
 ) -> None:
     """Measure a model on files, or on the validation data of its run."""

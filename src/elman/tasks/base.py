@@ -133,6 +133,8 @@ class Task(ABC):
     name: ClassVar[str]
     Config: ClassVar[type[Settings]]
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    reading: ClassVar[tuple[str, ...]] = ()
+    """Settings of what is done with data that cannot be used: an evaluation may have others than the run."""
 
     config: Any
     files: list[dict[str, Any]]

@@ -57,6 +57,7 @@ class CaptioningTask(Task):
     name = "captioning"
     Config = CaptioningConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    reading: ClassVar[tuple[str, ...]] = ("data.skip", "data.missing", "data.uncaptioned", "data.unreadable")
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
 """A trained captioner in use: sentences about images, clips or features, and where it looked for each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from elman.data.pictures import FeatureFile, frame_files, read_frames
 from elman.data.sequence_codec import SequenceCodec
 from elman.errors import ConfigError, DataError
 from elman.models.captioner import Captioner, View
+from elman.search.hypothesis import Hypothesis
+from elman.search.sampling import Sampling
 from elman.tasks.base import Predictor
 from elman.tasks.captioning_data import Collator
 from elman.tasks.captioning_settings import CaptionDataSettings
@@ -35,27 +37,59 @@ class Look:
 class CaptionPredictor(Predictor):
     """A model from pictures to sentences."""
 
+    best: ClassVar[int] = 1
+
     def __init__(
         self, model: Captioner, codec: SequenceCodec, data: CaptionDataSettings, search: Search
     ) -> None:
         self.model, self.codec = model.eval(), codec
         self._data, self._search, self._collate = data, search, Collator(data)
 
-    def predict(self, inputs: Sequence[str], best: int = 1) -> list[dict[str, Any]]:
-        """Of each input, a path, the caption, its score, and where more than one is asked for, the `best`.
+    def predict(
+        self,
+        inputs: Sequence[str],
+        best: int = 1,
+        *,
+        beam: int | None = None,
+        alpha: float | None = None,
+        coverage: float | None = None,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        prefixes: Sequence[str] | None = None,
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Of each input, a path, {picture, text, score, alternatives}, the likeliest of `best` first.
 
         inputs: image files; folders of frames; FILE#NAME for the features of that name. A model of each frame
-        gives a row for every frame. Raises DataError as the readers of these do.
+        gives a row for every frame, with its number, `frame`. The options are those of a model that
+        translates (SequencePredictor.predict). Raises DataError as the readers of pictures do, ConfigError
+        for options that the search cannot follow.
         """
+        if prefixes is not None and len(prefixes) != len(inputs):
+            raise ConfigError(f"prefixes: expected one for each of {len(inputs)} inputs, got {len(prefixes)}")
+        search = self._search.asked(
+            best=best, sampling=sampling, seed=seed, beam=beam, alpha=alpha, coverage=coverage
+        )
         rows: list[dict[str, Any]] = []
-        for path in inputs:
-            picture = self.read(path)
-            found = self._find([picture], best)
+        for place, path in enumerate(inputs):
+            begun = None if prefixes is None else self.codec.encode(prefixes[place], "prefix").tolist()
+            found = self._find([self.read(path)], search, begun, first + place)
             for frame, hypotheses in enumerate(found, 1):
                 told = [{"text": self.codec.decode(h.ids), "score": h.score} for h in hypotheses]
                 name = {"picture": path, "frame": frame} if self._data.each_frame else {"picture": path}
-                rows.append({**name, **told[0], **({"best": told} if best > 1 else {})})
+                rows.append({**name, **told[0], "alternatives": told})
         return rows
+
+    def text(self, prediction: dict[str, Any]) -> str:
+        """A line: the picture, the number of the frame where each is told, a tab before the caption.
+
+        With alternatives a line for each, the score before it.
+        """
+        name = "\t".join(str(prediction[key]) for key in ("picture", "frame") if key in prediction)
+        found = prediction["alternatives"]
+        if len(found) < 2:
+            return f"{name}\t{prediction['text']}"
+        return "\n".join(f"{name}\t{one['score']:.4f}\t{one['text']}" for one in found)
 
     def look(self, path: str) -> Look:
         """The caption of an image file, word by word, with the regions that were looked at.
@@ -65,7 +99,7 @@ class CaptionPredictor(Predictor):
         if self.model.encoder is None or self._data.kind != "images" or not self.model.attends:
             raise ConfigError("look: expected a model of images with an attention")
         image = self.read(path)
-        (hypotheses,) = self._find([image], 1)
+        (hypotheses,) = self._find([image], self._search)
         height, width = self.model.encoder.grid(*image.shape[1:])
         ids = torch.tensor(hypotheses[0].ids)
         inputs = torch.cat([torch.tensor([self.codec.begin]), ids[:-1]])[:, None]
@@ -96,10 +130,13 @@ class CaptionPredictor(Predictor):
             raise DataError(f"{file}: no array named {name!r}; it has {', '.join(features.names[:3])}, ...")
         return features.read(name)
 
-    def _find(self, pictures: list[Tensor], best: int) -> list[Any]:
-        """The hypotheses of each picture, or of each frame."""
+    def _find(
+        self, pictures: list[Tensor], search: Search, prefix: list[int] | None = None, first: int = 0
+    ) -> list[list[Hypothesis]]:
+        """What is found for each picture, or for each frame; first: of which number draws are functions."""
         source = View(self._collate(pictures))
         count = sum(len(clip) for clip in pictures) if self._data.each_frame else len(pictures)
         limits = torch.full((count,), self._data.longest + 1)
-        search = replace(self._search, best=best, beam=max(self._search.beam, best))
-        return find(self.model, source, self.codec, limits, search)
+        begun = None if prefix is None else [prefix] * count
+        numbers = torch.arange(count) + first * count
+        return find(self.model, source, self.codec, limits, search, prefixes=begun, sources=numbers)

@@ -66,6 +66,7 @@ class DialogueTask(PairTask):
     name = "dialogue"
     Config = DialogueConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    reading: ClassVar[tuple[str, ...]] = ("data.skip", "data.drop_known")
 
     generic: tuple[str, ...] = ()
     """Answers that go with many questions in the training data."""

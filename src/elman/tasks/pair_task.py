@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self, final
+from typing import Any, ClassVar, NamedTuple, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class Codecs(NamedTuple):
 
 class PairTask(SequenceTask):
     """A text in, a text out."""
+
+    reading: ClassVar[tuple[str, ...]] = ("data.skip",)
 
     def __init__(self, config: Any, codecs: Codecs, files: list[dict[str, Any]]) -> None:
         self.config = config

@@ -7,7 +7,6 @@ Shapes: N sources, L symbols written, S places of a source.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -85,20 +84,8 @@ class SequencePredictor(Predictor):
         """
         if prefixes is not None and len(prefixes) != len(inputs):
             raise ConfigError(f"prefixes: expected one for each of {len(inputs)} inputs, got {len(prefixes)}")
-        search = Search.of(self.task.config.search, self.weights)
-        options: dict[str, Any] = {"beam": beam, "alpha": alpha, "coverage": coverage}
-        given = {name: value for name, value in options.items() if value is not None}
-        if sampling is not None and given:
-            raise ConfigError(
-                f"{', '.join(given)}: of a search, and with a temperature, top-k or top-p the text is drawn; "
-                f"leave one of them out"
-            )
-        search = replace(
-            search,
-            best=best,
-            sampling=sampling,
-            seed=seed,
-            **given,
+        search = Search.of(self.task.config.search, self.weights).asked(
+            best=best, sampling=sampling, seed=seed, beam=beam, alpha=alpha, coverage=coverage
         )
         sources = [self.read(text, f"input {first + row}") for row, text in enumerate(inputs, 1)]
         said = [row for row, source in enumerate(sources) if source is not None]

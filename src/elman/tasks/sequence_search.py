@@ -4,7 +4,7 @@ Shapes: N sources. limits (N,) int64, the end counted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -48,6 +48,19 @@ class Search:
     def of(cls, settings: Any, weights: Weights = "float32") -> "Search":
         """The search that a run's settings name: its search.beam, search.alpha and search.coverage."""
         return cls(beam=settings.beam, alpha=settings.alpha, coverage=settings.coverage, weights=weights)
+
+    def asked(self, *, best: int, sampling: Sampling | None, seed: int, **given: float | None) -> "Search":
+        """The same with what a user asks for; beam, alpha and coverage stay where they are None.
+
+        Raises ConfigError where a draw is asked for with any of these.
+        """
+        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if sampling is not None and changed:
+            raise ConfigError(
+                f"{', '.join(changed)}: of a search, and with a temperature, top-k or top-p the text is "
+                f"drawn; leave one of them out"
+            )
+        return replace(self, best=best, sampling=sampling, seed=seed, **changed)
 
     @property
     def rows(self) -> int:
