@@ -2,20 +2,22 @@
 
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import elman
-from elman.cli.common import say, say_table
-from elman.errors import DataError
-from elman.tasks import TASKS
-from elman.tasks.config import settings_table
+from elman.cli.common import say, say_json, say_table
+from elman.errors import ConfigError, DataError
+from elman.tasks import TASKS, find_task
+from elman.tasks.config import make_config, settings_table
 from elman.tasks.language_predictor import LanguagePredictor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -279,6 +281,20 @@ def test_a_reader_that_leaves_is_no_error(trained: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    say_json({"distinct_1": math.nan, "rows": [(math.inf, 1.5), {"x": "NaN"}], "none": None})
+    wanted = {"distinct_1": None, "rows": [[None, 1.5], {"x": "NaN"}], "none": None}
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == wanted
+
+
+def test_a_single_file_needs_no_list(tmp_path: Path) -> None:
+    settings = {"data.valid_files": "b.txt"}
+    config: Any = make_config(find_task("language-model"), settings)
+    assert config.data.valid_files == ("b.txt",)
+    with pytest.raises(ConfigError, match=r"data\.valid_files"):
+        make_config(find_task("language-model"), {"data.valid_files": 3})
+
+
 def test_a_full_standard_output_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)

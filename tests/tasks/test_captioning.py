@@ -224,6 +224,7 @@ def test_a_list_with_a_name_that_nothing_has_is_refused(tmp_path: Path, kind: st
         ({"data.height": 2}, "less than a region of this encoder"),
         ({"model.encoder_options": {"x": 1}}, "model.encoder_options: resnet does not take"),
         ({"model.attention": "loving"}, "model.attention: expected one of"),
+        ({"model.attention": None, "model.attention_options.size": 3}, "model.attention_options: needs"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path: Path, settings: dict[str, Any], told: str) -> None:

@@ -119,6 +119,10 @@ class TestOptions:
         with pytest.raises(ConfigError, match="not on what is drawn"):
             predictor.predict(["ein"], prefixes=["a"], sampling=Sampling())
 
+    def test_a_beginning_that_is_too_long_is_named_by_its_input(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"prefix of input 8: it has 500 symbols, at most \d+"):
+            made(tmp_path).predict(SOURCES[:2], prefixes=["", "dog " * 500], first=6)
+
     def test_an_unknown_word_is_written_as_the_one_looked_at(self, tmp_path: Path) -> None:
         predictor = made(tmp_path, scale=1.0)
         unknown = predictor.task.target.unknown

@@ -184,6 +184,7 @@ def test_hard_attention_sees_expectations_before_it_draws(tmp_path: Path) -> Non
         ({"model.copying": True, "model.pyramid": True, "data.shared": True}, r"model\.copying: a pyramid"),
         ({"model.attention": "none", "model.coverage": 1}, r"model\.coverage: needs an attention"),
         ({"model.attention": "none", "model.doubly_stochastic": 1}, r"model\.doubly_stochastic: needs"),
+        ({"model.attention": "none", "model.attention_options.size": 3}, r"model\.attention_options: needs"),
         ({"model.coverage": -1}, r"model\.coverage: .*greater than or equal to 0, got -1"),
         ({"model.start": "middle"}, r"model\.start: .*'mean', 'last' or 'states'.*, got 'middle'"),
         ({"train.teaching": "sudden"}, r"train\.teaching: .*'linear', 'exponential' or 'sigmoid'"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,7 +67,20 @@ def input_lines() -> Iterator[str]:
 
 def say_json(content: Any) -> None:
     """Writes JSON to standard output."""
-    say(json.dumps(content, indent=1, ensure_ascii=False))
+    say(as_json(content, indent=1))
+
+
+def as_json(content: Any, indent: int | None = None) -> str:
+    """JSON, in which what is no number is null: NaN and infinities are no JSON."""
+    return json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:

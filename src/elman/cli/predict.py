@@ -1,7 +1,6 @@
 """elman predict: what a model makes of each input; for tasks that write, what it writes."""
 
 import itertools
-import json as as_json
 import sys
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from elman.cli.common import (
     OwnCell,
     RunFolder,
     WeightsPrecision,
+    as_json,
     input_lines,
     own_cell,
     say,
@@ -172,7 +172,7 @@ def _write(
         prefixes = [prefix] * len(texts) if prefix else None
         predictions = model.predict(texts, best or model.best, prefixes=prefixes, first=count, **given)
         for prediction in predictions:
-            say(as_json.dumps(prediction, ensure_ascii=False) if json else model.text(prediction))
+            say(as_json(prediction) if json else model.text(prediction))
         count += len(texts)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from elman.cells import Cell, State
@@ -37,6 +37,11 @@ class Settings(BaseModel):
         }
         return {key: None if key in optional and value == "none" else value for key, value in values.items()}
 
+
+Files = Annotated[
+    tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
+]
+"""Paths; one alone need not stand in a list."""
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 """The part of a running average that is kept."""

@@ -13,7 +13,7 @@ from elman.errors import ConfigError
 from elman.models.captioner import Captioner
 from elman.models.image_encoder import ENCODERS, ImageEncoder
 from elman.models.recurrent_encoder import named_cell
-from elman.tasks.base import Settings, TrainSettings
+from elman.tasks.base import Files, Settings, TrainSettings
 from elman.tasks.sequence_settings import SearchSettings
 
 NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -60,8 +60,8 @@ class CaptionDataSettings(Settings):
         "error", description="pictures that are damaged, huge, or none: refused, or left out and counted"
     )
     valid_fraction: float = Field(0.05, ge=0, lt=1, description="the last part of the images, for validation")
-    valid_lists: tuple[str, ...] = Field((), description="files of names for validation, in its place")
-    held_lists: tuple[str, ...] = Field((), description="files of names that training never sees")
+    valid_lists: Files = Field((), description="files of names for validation, in its place")
+    held_lists: Files = Field((), description="files of names that training never sees")
 
     @model_validator(mode="after")
     def _fits(self) -> "CaptionDataSettings":
@@ -139,6 +139,10 @@ class CaptioningConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> "CaptioningConfig":
+        if self.model.attention is None and self.model.attention_options:
+            raise ValueError(
+                "model.attention_options: needs an attention; leave it out, or set model.attention"
+            )
         if self.train.texts and self.data.missing != "text":
             raise ValueError("train.texts needs captions without pictures: set data.missing=text")
         return self

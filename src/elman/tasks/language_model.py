@@ -24,7 +24,16 @@ from elman.data.text import Corpus, Document, encode_documents, read_document, s
 from elman.errors import ConfigError, DataError
 from elman.models.language_model import LanguageModel
 from elman.streaming import Precision
-from elman.tasks.base import Examples, Outcome, Settings, Task, TrainSettings, check_unchanged, stopping
+from elman.tasks.base import (
+    Examples,
+    Files,
+    Outcome,
+    Settings,
+    Task,
+    TrainSettings,
+    check_unchanged,
+    stopping,
+)
 from elman.tasks.language_loss import (
     EVALUATE_STREAMS,
     MINIMUM_EVALUATION,
@@ -46,7 +55,7 @@ class DataSettings(Settings):
     valid_fraction: float = Field(
         0.1, ge=0, lt=1, description="the last part of the text, kept for validation"
     )
-    valid_files: tuple[str, ...] = Field((), description="files for validation, in place of the fraction")
+    valid_files: Files = Field((), description="files for validation, in place of the fraction")
     minimum_count: int = Field(1, ge=1, description="words: rarer ones are <unk>")
     vocabulary: int | None = Field(None, ge=2, description="words: largest number of symbols")
 

@@ -93,6 +93,13 @@ def find(
     prefixes: beginnings that are forced; not for what is drawn. sources (N,): numbers of the sources, of
     which the draws are functions. Raises ConfigError for a beginning of what is drawn.
     """
+    for row, (prefix, limit) in enumerate(zip(prefixes or (), limits.tolist(), strict=False)):
+        if len(prefix) > limit:
+            number = row if sources is None else int(sources[row])
+            raise ConfigError(
+                f"prefix of input {number + 1}: it has {len(prefix):,} symbols, at most {limit:,} are "
+                f"written; shorten it"
+            )
     if search.sampling is None:
         return best_sequences(
             model, source, begin=codec.begin, length=limits, stop=[codec.end], best=search.best,

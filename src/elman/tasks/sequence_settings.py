@@ -16,7 +16,7 @@ from elman.data.sequence_codec import SequenceCodec
 from elman.models.encoder_decoder import EncoderDecoder
 from elman.models.seq2seq import Seq2Seq
 from elman.models.transformer import Transformer
-from elman.tasks.base import Momentum, Settings, TrainSettings
+from elman.tasks.base import Files, Momentum, Settings, TrainSettings
 
 
 class PairDataSettings(Settings):
@@ -33,7 +33,7 @@ class PairDataSettings(Settings):
     valid_fraction: float = Field(
         0.02, ge=0, lt=1, description="the last part of the pairs, kept for validation"
     )
-    valid_files: tuple[str, ...] = Field((), description="files for validation, in place of the fraction")
+    valid_files: Files = Field((), description="files for validation, in place of the fraction")
 
 
 class SequenceModelSettings(Settings):
@@ -120,7 +120,7 @@ RECURRENT = (
 )  # fmt: skip
 """Settings that a Transformer has no use for."""
 
-ATTENDING = ("model.copying", "model.coverage", "model.doubly_stochastic")
+ATTENDING = ("model.copying", "model.coverage", "model.doubly_stochastic", "model.attention_options")
 """Settings that need an attention."""
 
 
