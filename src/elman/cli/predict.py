@@ -124,7 +124,7 @@ def predict_command(
     elif given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ConfigError(
-            f"{names}: for runs of translation, dialogue and captioning, and {run} is of another task; leave it out"
+            f"{names}: for models that write sequences, and {run} is a language model; leave it out"
         )
     else:
         _tell(model, list(rows), best, json)
