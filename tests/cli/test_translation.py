@@ -147,6 +147,17 @@ class TestPrediction:
         command("predict", run, "--batch", 2)
         assert seen == [0, 0, 2, 2]
 
+    def test_what_comes_before_a_line_that_cannot_be_read_is_answered(
+        self, run: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drawn = ("--temperature", 1.3, "--seed", 2)
+        wanted = command("predict", run, *SOURCES[:3], *drawn)[1]
+        lines = [*SOURCES[:3], "ein " * 300, SOURCES[4]]
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
+        status, out, told = command("predict", run, *drawn)
+        assert (status, out) == (2, wanted)
+        assert told.startswith("elman: input 4: the text has 300 words")
+
     def test_alternatives_are_lines_with_scores_or_objects(self, run: Path, command: Command) -> None:
         lines = command("predict", run, SOURCES[0], "--best", 3)[1].splitlines()
         (row,) = map(json.loads, command("predict", run, SOURCES[0], "--best", 3, "--json")[1].splitlines())

@@ -168,11 +168,20 @@ def _write(
     if given.get("alignment") and not json:
         raise ConfigError("--alignment: it is written with --json only; add that")
     count, rows = 0, iter(rows)
-    while texts := list(itertools.islice(rows, size)):
+
+    def answers(texts: list[str], first: int) -> Iterable[dict[str, Any]]:
         prefixes = [prefix] * len(texts) if prefix else None
-        predictions = model.predict(texts, best or model.best, prefixes=prefixes, first=count, **given)
-        for prediction in predictions:
-            say(as_json(prediction) if json else model.text(prediction))
+        return model.predict(texts, best or model.best, prefixes=prefixes, first=first, **given)
+
+    while texts := list(itertools.islice(rows, size)):
+        try:
+            found = answers(texts, count)
+        except DataError:  # one by one, so that those before the one that cannot be read are answered
+            found = itertools.chain.from_iterable(
+                map(answers, ([text] for text in texts), itertools.count(count))
+            )
+        for one in found:
+            say(as_json(one) if json else model.text(one))
         count += len(texts)
 
 
