@@ -17,7 +17,7 @@ train_run() {
     fi
     time elman train dialogue "$data/dialogues_train.txt.gz" -o "$runs/$1" "${options[@]}"
 }
-train_run forward
+train_run forward -s train.updates=4000
 train_run reverse -s data.reverse=true
 train_run language -s data.history=0
 elman evaluate "$runs/forward" "$data/dialogues_test.txt.gz"
