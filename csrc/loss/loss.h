@@ -25,7 +25,8 @@ struct SymbolLoss {
     float smoothing, scale;
 };
 
-// One instruction set's way of doing rows begin .. end. scratch: of loss_scratch floats, aligned.
+// One instruction set's way of doing rows begin .. end. scratch: as many floats as symbols, up to
+// whole vectors, aligned.
 struct LossKernels {
     const char* name;
     void (*rows)(const SymbolLoss& call, std::ptrdiff_t begin, std::ptrdiff_t end, float* scratch);

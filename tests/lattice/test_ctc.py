@@ -20,6 +20,7 @@ from elman.lattice.ctc import Reduction, alignments, chain_of, collapse, ctc_los
 from elman.lattice.ctc_batch import check_batch, check_targets, frames_needed
 from lattice_oracles import collapse as oracle_collapse
 from lattice_oracles import ctc_paths, log_sum
+from ways import compute_by
 
 NATIVE = kernels.native_available()
 INSTRUCTIONS = tuple(kernels.native_module().ctc_kernels()) if NATIVE else ()
@@ -29,12 +30,7 @@ WAYS = ["reference", *INSTRUCTIONS]
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The reference, and the native kernels for each instruction set of this machine."""
-    if request.param == "reference":
-        monkeypatch.setenv(kernels.VARIABLE, "reference")
-    else:
-        monkeypatch.setenv(kernels.VARIABLE, "native")
-        monkeypatch.setenv(kernels.INSTRUCTIONS, request.param)
-    return request.param
+    return compute_by(request.param, monkeypatch)
 
 
 def example(

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from elman import kernels
 from elman.errors import ShapeError
 from elman.models.symbol_loss import symbol_loss
+from ways import compute_by
 
 SIZES = [(1, 1), (3, 7), (5, 16), (70, 33), (4, 8003)]
 WAYS = ["torch", *(kernels.native_module().loss_kernels() if kernels.native_available() else [])]
@@ -16,12 +17,7 @@ WAYS = ["torch", *(kernels.native_module().loss_kernels() if kernels.native_avai
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Computed by torch, or natively by the instruction set of this name."""
-    if request.param == "torch":
-        monkeypatch.setenv(kernels.VARIABLE, "torch")
-    else:
-        monkeypatch.setenv(kernels.VARIABLE, "native")
-        monkeypatch.setenv(kernels.INSTRUCTIONS, request.param)
-    return request.param
+    return compute_by(request.param, monkeypatch)
 
 
 def case(places: int, symbols: int, scale: float = 3.0) -> tuple[Tensor, Tensor]:

@@ -122,9 +122,8 @@ def predict_command(
     if isinstance(model, SequencePredictor | CaptionPredictor):
         _write(model, rows, best, json, given)
     elif given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ConfigError(
-            f"{names}: for models that write sequences, and {run} is a language model; leave it out"
+            f"{_options(given)}: for models that write sequences, and {run} is a language model; leave it out"
         )
     else:
         _tell(model, list(rows), best, json)
@@ -149,8 +148,9 @@ def _write(
 ) -> None:
     """What is written for each input, in order, some inputs at a time."""
     if isinstance(model, CaptionPredictor) and (other := [name for name in OF_TEXTS if name in given]):
-        names = ", ".join("--" + name.replace("_", "-") for name in other)
-        raise ConfigError(f"{names}: for models that read a text, and this one reads pictures; leave it out")
+        raise ConfigError(
+            f"{_options(other)}: for models that read a text, and this one reads pictures; leave it out"
+        )
     size = given.pop("batch", 1 if sys.stdin.isatty() else BATCH)
     prefix = given.pop("prefix", "")
     if given.pop("stream", False) and isinstance(model, SequencePredictor):
@@ -183,6 +183,11 @@ def _write(
         for one in found:
             say(as_json(one) if json else model.text(one))
         count += len(texts)
+
+
+def _options(names: Iterable[str]) -> str:
+    """Options as they are typed."""
+    return ", ".join("--" + name.replace("_", "-") for name in names)
 
 
 def _short(value: Any) -> Any:

@@ -27,16 +27,14 @@ class Mark(NamedTuple):
 
 def mark(parameter: Tensor) -> Mark:
     """The mark of a parameter as it is now."""
-    version = 0 if parameter.is_inference() else parameter._version
-    return Mark(parameter.data_ptr(), version, parameter.shape, _sample(parameter).clone())
+    return Mark(*_state(parameter), _sample(parameter).clone())
 
 
 def unchanged(parameter: Tensor, marked: Mark) -> bool:
     """Whether it is what it was when it was marked, as far as can be told."""
-    version = 0 if parameter.is_inference() else parameter._version
     return (
         parameter.grad is None
-        and (parameter.data_ptr(), version, parameter.shape) == marked[:3]
+        and _state(parameter) == marked[:3]
         and parameter.dtype == marked.numbers.dtype
         and torch.equal(_sample(parameter), marked.numbers)
     )
@@ -46,6 +44,11 @@ def all_unchanged(parameters: Iterable[Tensor], marks: tuple[Mark, ...]) -> bool
     """`unchanged` of each."""
     now = tuple(parameters)
     return len(now) == len(marks) and all(map(unchanged, now, marks))
+
+
+def _state(parameter: Tensor) -> tuple[int, int, torch.Size]:
+    version = 0 if parameter.is_inference() else parameter._version
+    return parameter.data_ptr(), version, parameter.shape
 
 
 def _sample(parameter: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -15,10 +15,10 @@ from elman.errors import ConfigError, DataError
 from elman.models.captioner import Captioner, View
 from elman.search.hypothesis import Hypothesis
 from elman.search.sampling import Sampling
-from elman.tasks.base import Predictor
 from elman.tasks.captioning_data import Collator
 from elman.tasks.captioning_settings import CaptionDataSettings
 from elman.tasks.sequence_search import Search, find
+from elman.tasks.writing_predictor import WritingPredictor, asked_search
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,8 @@ class Look:
 
 
 @final
-class CaptionPredictor(Predictor):
+class CaptionPredictor(WritingPredictor):
     """A model from pictures to sentences."""
-
-    best: ClassVar[int] = 1
 
     def __init__(
         self, model: Captioner, codec: SequenceCodec, data: CaptionDataSettings, search: Search
@@ -65,11 +63,10 @@ class CaptionPredictor(Predictor):
         translates (SequencePredictor.predict). Raises DataError as the readers of pictures do, ConfigError
         for options that the search cannot follow.
         """
-        if prefixes is not None and len(prefixes) != len(inputs):
-            raise ConfigError(f"prefixes: expected one for each of {len(inputs)} inputs, got {len(prefixes)}")
-        search = self._search.asked(
-            best=best, sampling=sampling, seed=seed, beam=beam, alpha=alpha, coverage=coverage
-        )
+        search = asked_search(
+            self._search, inputs, prefixes,
+            best=best, sampling=sampling, seed=seed, beam=beam, alpha=alpha, coverage=coverage,
+        )  # fmt: skip
         rows: list[dict[str, Any]] = []
         for place, path in enumerate(inputs):
             begun = None if prefixes is None else self.codec.encode(prefixes[place], "prefix").tolist()
@@ -80,16 +77,9 @@ class CaptionPredictor(Predictor):
                 rows.append({**name, **told[0], "alternatives": told})
         return rows
 
-    def text(self, prediction: dict[str, Any]) -> str:
-        """A line: the picture, the number of the frame where each is told, a tab before the caption.
-
-        With alternatives a line for each, the score before it.
-        """
-        name = "\t".join(str(prediction[key]) for key in ("picture", "frame") if key in prediction)
-        found = prediction["alternatives"]
-        if len(found) < 2:
-            return f"{name}\t{prediction['text']}"
-        return "\n".join(f"{name}\t{one['score']:.4f}\t{one['text']}" for one in found)
+    def label(self, prediction: dict[str, Any]) -> str:
+        """The picture, and the number of the frame where each is told, a tab after each of them."""
+        return "".join(f"{prediction[key]}\t" for key in ("picture", "frame") if key in prediction)
 
     def look(self, path: str) -> Look:
         """The caption of an image file, word by word, with the regions that were looked at.

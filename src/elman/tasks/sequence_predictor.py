@@ -7,7 +7,7 @@ Shapes: N sources, L symbols written, S places of a source.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,19 +19,17 @@ from elman.models.encoder_decoder import EncoderDecoder
 from elman.search.hypothesis import Hypothesis
 from elman.search.sampling import Sampling, sample
 from elman.streaming import Precision
-from elman.tasks.base import Predictor
 from elman.tasks.sequence_data import by_size
 from elman.tasks.sequence_search import Search, find, searched
 from elman.tasks.sequence_task import EVALUATE_TOKENS, SequenceTask
+from elman.tasks.writing_predictor import WritingPredictor, asked_search
 
 
-class SequencePredictor(Predictor):
+class SequencePredictor(WritingPredictor):
     """A model with its task; a subclass says how an input is read.
 
     weights: of its searches, float32 or bfloat16. Raises ConfigError for others.
     """
-
-    best: ClassVar[int] = 1
 
     def __init__(self, task: SequenceTask, model: EncoderDecoder, weights: Precision = "float32") -> None:
         self.weights = searched(task.name, weights)
@@ -82,11 +80,10 @@ class SequencePredictor(Predictor):
         the log probability. Raises ConfigError for options that the model or the search cannot follow,
         DataError naming an input that cannot be read.
         """
-        if prefixes is not None and len(prefixes) != len(inputs):
-            raise ConfigError(f"prefixes: expected one for each of {len(inputs)} inputs, got {len(prefixes)}")
-        search = Search.of(self.task.config.search, self.weights).asked(
-            best=best, sampling=sampling, seed=seed, beam=beam, alpha=alpha, coverage=coverage
-        )
+        search = asked_search(
+            Search.of(self.task.config.search, self.weights), inputs, prefixes,
+            best=best, sampling=sampling, seed=seed, beam=beam, alpha=alpha, coverage=coverage,
+        )  # fmt: skip
         sources = [self.read(text, f"input {first + row}") for row, text in enumerate(inputs, 1)]
         said = [row for row, source in enumerate(sources) if source is not None]
         lengths = [self.length(sources[row]) for row in said]
@@ -146,13 +143,6 @@ class SequencePredictor(Predictor):
                 return
             if piece := self._said(say(index), index, words, None if weights is None else weights[0]):
                 yield piece
-
-    def text(self, prediction: dict[str, Any]) -> str:
-        """One line: the text; with alternatives a line for each, the score before it."""
-        found = prediction["alternatives"]
-        if len(found) < 2:
-            return str(prediction["text"])
-        return "\n".join(f"{one['score']:.4f}\t{one['text']}" for one in found)
 
     def _prefix(self, text: str, prefix: str) -> list[int]:
         return self.codec(text).encode(prefix, "prefix").tolist()
