@@ -192,7 +192,7 @@ def test_a_run_that_no_longer_fits_is_not_resumed(
 
 MEASURED: dict[str, dict[str, Any]] = {
     "activations": {"model.hidden": 192, "train.batch": 16},
-    "symbols": {"model.hidden": 8, "data.unit": "bytes", "train.batch": 96},
+    "symbols": {"model.hidden": 8, "data.unit": "bytes", "train.batch": 192},
     "steps one by one": {"model.hidden": 96, "model.options": {"peepholes": True}, "train.batch": 24},
     "weights": {"model.hidden": 800, "model.layers": 1, "train.batch": 2, "train.window": 8},
 }
